@@ -193,15 +193,27 @@ class RandomEffectsFit:
         """How the random effects are integrated out."""
         return integrator_for(self.distribution, self.integration.scale)
 
+    def kernel_of(self, data: ModelData) -> tuple[ModelData, Response]:
+        """The rows of some clusters as the core integrates them at the estimates, and what they are rows of."""
+        return data, self.response
+
     @property
     def kernel(self) -> tuple[ModelData, Response]:
-        """The rows that the core integrates at the estimates, and what they are rows of."""
-        return self.data.rows, self.response
+        """Those of the fit."""
+        return self.kernel_of(self.data.rows)
 
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return self.integrator.posterior(*self.kernel, self.theta, self.plan)
+        return self._as_known(self.integrator.posterior(*self.kernel, self.theta, self.plan))
+
+    def accurate_intercepts(self, data: ModelData) -> Intercepts:
+        """Those of some clusters, of the fit or others, by rules chosen for them, whatever quadrature it used."""
+        return self._as_known(self.integrator.accurate_posterior(*self.kernel_of(data), self.theta))
+
+    def _as_known(self, found: Intercepts) -> Intercepts:
+        """The intercepts from those of kernel rows."""
+        return found
 
     @property
     def modes(self) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -66,6 +67,14 @@ class HurdleRandomEffectsFit(ZeroRandomEffectsFit):
         assert self.counts is not None
         return self.counts.kernel
 
+    def moved(self, inner: Array, values: Array) -> Self:
+        assert self.counts is not None
+        found = super().moved(inner, values)
+        hurdle = found.inflated
+        assert isinstance(hurdle, Hurdle)
+        counts = replace(self.counts, beta=found.beta, sigma=found.sigma, response=hurdle.truncated_now)
+        return replace(found, counts=counts)
+
     @property
     def integrator(self) -> AnyIntegrator:
         """How the random effects of counts are integrated out."""
@@ -76,7 +85,15 @@ class HurdleRandomEffectsFit(ZeroRandomEffectsFit):
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept: the prior's without counts."""
         assert self.counts is not None
-        known, m = self.counts.intercepts, self.data.n_clusters
+        return self._placed(self.counts.intercepts)
+
+    def accurate_intercepts(self, data: ModelData) -> Intercepts:
+        assert self.counts is not None
+        return self._placed(self.counts.accurate_intercepts(self.counts.data.rows))
+
+    def _placed(self, known: Intercepts) -> Intercepts:
+        assert self.counts is not None
+        m = self.data.n_clusters
         place = np.isin(self.data.rows.labels, self.counts.data.rows.labels)
         modes, means, sds = np.zeros(m), np.zeros(m), np.full(m, self.sigma)
         modes[place], means[place], sds[place] = known.modes, known.means, known.sds

@@ -143,6 +143,15 @@ class MixedFit:
         """What the data say of the effects of each cluster, or of each of its children where these have some too."""
         return posterior_of(self, self.data.rows)
 
+    @property
+    def given(self) -> MixedFit:
+        """The same with the response's own parameters, if it has any, as known: a fit of rows that the core knows."""
+        return self
+
+    def given_with(self, data: ModelData) -> MixedFit:
+        """The same of other data."""
+        return replace(self, data=data)
+
 
 def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
     """What a fit maximised, in the user's units."""
@@ -160,7 +169,9 @@ def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
     Moments have the points of the fit. A fit by Laplace's approximation has one, which has no spread: its moments
     have as many as their integrals need.
     """
-    task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
+    given = fit.given if data is fit.data.rows else fit.given_with(data)
+    data = given.data.rows
+    task = MixedTask.of(data, given.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
     theta, points = task.entries(fit.theta), points_for_moments(fit.integration.requested)
     return task.likelihood.given_data(theta, choose(task.likelihood, theta, points).plan)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.parameters import Parameters, State, coefficients, random_intercept
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
-from clusterglm.model.response.own.base import KernelRows, OwnParameters
+from clusterglm.model.response.own.base import OwnParameters
 
 _DEFAULT = Control()
 _SIGMA_NEAR_ZERO = 1e-3  # sigma below this is compared with sigma = 0
@@ -88,25 +87,15 @@ class OwnRandomEffectsFit(RandomEffectsFit):
     def all_parameters(self) -> Parameters:
         return self.parameters.and_own(own_of(self).own, self.own_state)
 
-    @property
-    def _kernel_rows(self) -> KernelRows | None:
-        """None where the maximum lies at the end of the response's range, and its limit has rows of its own."""
-        response, data = own_of(self), self.data.rows
-        return None if response.at_end and response.at_limit is not None else response.kernel_rows(data.a, data.b)
+    def kernel_of(self, data: ModelData) -> tuple[ModelData, Response]:
+        response = own_of(self)
+        if response.at_end and response.at_limit is not None:  # which has rows of its own
+            return data, response.at_limit
+        rows = response.kernel_rows(data.a, data.b)
+        return kernel_data(data, rows), rows.response
 
-    @property
-    def kernel(self) -> tuple[ModelData, Response]:
-        rows, limit = self._kernel_rows, own_of(self).at_limit
-        if rows is None:
-            assert limit is not None
-            return self.data.rows, limit
-        return kernel_data(self.data.rows, rows), rows.response
-
-    @cached_property
-    def intercepts(self) -> Intercepts:
-        """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        found, rows = self.integrator.posterior(*self.kernel, self.theta, self.plan), self._kernel_rows
-        return found if rows is None or rows.sign > 0.0 else Intercepts(-found.modes, -found.means, found.sds)
+    def _as_known(self, found: Intercepts) -> Intercepts:
+        return Intercepts(-found.modes, -found.means, found.sds) if own_of(self).reversed else found
 
 
 def own_of(fit: OwnRandomEffectsFit) -> OwnParameters:

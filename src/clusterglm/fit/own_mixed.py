@@ -18,7 +18,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
 from clusterglm.fit.levels import report
-from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_many, where_free
+from clusterglm.fit.mixed import MixedFit, fit_mixed, refuse_too_many, where_free
 from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.newton import Optimization
@@ -35,7 +35,6 @@ from clusterglm.fit.own_levels import AtPsi, OwnData, OwnIntegrals, kernel_effec
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.standardise import standardise
 from clusterglm.likelihood.report import IntegrationReport
-from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Parameters, State, random_effects
@@ -102,8 +101,11 @@ class OwnMixedFit(MixedFit):
     @cached_property
     def given(self) -> MixedFit:
         """The same with the response's parameters as known: a fit of kernel rows, or of the model at the limit."""
-        response, data = own_of(self), self.data.rows
-        known = {field.name: getattr(self, field.name) for field in fields(MixedFit)}
+        return self.given_with(self.data.rows)
+
+    def given_with(self, data: ModelData) -> MixedFit:
+        response = own_of(self)
+        known = {field.name: getattr(self, field.name) for field in fields(MixedFit)} | {"data": data}
         if self._plain and response.at_limit is not None:
             return MixedFit(**{**known, "response": response.at_limit})
         rows = response.kernel_rows(data.a, data.b)
@@ -111,11 +113,6 @@ class OwnMixedFit(MixedFit):
         Z = rows.sign * (effects.Z if rows.of is None else effects.Z[rows.of])
         moved = replace(kernel_data(data, rows), effects=kernel_effects(effects, rows, np.ascontiguousarray(Z)))
         return MixedFit(**{**known, "response": rows.response, "data": moved})
-
-    @cached_property
-    def posterior(self) -> VectorPosterior:
-        """What the data say of the effects of each cluster, or of each of its children where these have some too."""
-        return posterior_of(self.given, self.given.data.rows)
 
 
 def own_of(fit: OwnMixedFit) -> OwnParameters:

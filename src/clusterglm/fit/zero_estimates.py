@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -112,17 +112,35 @@ class ZeroRandomEffectsFit(WithZeros, OwnRandomEffectsFit):
         """How the random effects are integrated out."""
         return integrator_for(self.distribution, self.integration.scale, several_modes=True)
 
-    @property
-    def kernel(self) -> tuple[ModelData, Response]:
-        return kernel_data(self.data.rows, self.zero_rows.X, self.inflated)
+    def kernel_of(self, data: ModelData) -> tuple[ModelData, Response]:
+        """Of the clusters of the fit, whose rows have columns of zeros too."""
+        return kernel_data(data, self.zero_rows.X, self.inflated)
 
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        if self.sigma == 0.0:
-            nothing = np.zeros(self.data.n_clusters)
-            return Intercepts(nothing, nothing, nothing)
-        return self.integrator.posterior(*self.kernel, self.theta, self.plan)
+        return self._none if self.sigma == 0.0 else self.integrator.posterior(*self.kernel, self.theta, self.plan)
+
+    def moved(self, inner: Array, values: Array) -> Self:
+        """At other estimates, as differences ask for, with what the data say of effects there.
+
+        Parameters
+        ----------
+        inner : ndarray, shape (p + 1,)
+            (beta, sigma).
+        values : ndarray, shape (k,)
+            Of the response's parameters.
+        """
+        at, response = self.parameters, replace(self.inflated, values=tuple(values.tolist()))
+        return replace(self, beta=inner[at.coefficients], sigma=float(inner[at.scale]), response=response)
+
+    def accurate_intercepts(self, data: ModelData) -> Intercepts:
+        return self._none if self.sigma == 0.0 else super().accurate_intercepts(data)
+
+    @property
+    def _none(self) -> Intercepts:
+        nothing = np.zeros(self.data.n_clusters)
+        return Intercepts(nothing, nothing, nothing)
 
 
 def with_zeros(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -77,6 +78,11 @@ class ZeroMixedFit(WithZeros, OwnMixedFit):
         zero, start = zero_part_of(self.zero_rows, data), self.beta if data.X.shape[1] == len(self.beta) else None
         response = anew(self.inflated, zero)
         return fit_zero_mixed(normalised(data), zero, response, self.integration.requested, control, start)
+
+    def moved(self, inner: Array, values: Array) -> Self:
+        """See `ZeroRandomEffectsFit.moved`; `inner` is (beta, phi)."""
+        beta, phi = self.parameters.split(inner)
+        return replace(self, beta=beta, phi=phi, response=replace(self.inflated, values=tuple(values.tolist())))
 
     @cached_property
     def given(self) -> MixedFit:

@@ -102,6 +102,10 @@ class Integrator(ABC, Generic[L, R]):
         """What each unit's data say of its random effects, at `theta` on the user's scale."""
 
     @abstractmethod
+    def accurate_posterior(self, data: ModelData, response: Response, theta: Array, threads: int = 1) -> Intercepts:
+        """The same by rules chosen for it, whatever plan a fit used."""
+
+    @abstractmethod
     def adapted(self, plan: Plan) -> Plan:
         """The plan of a fit whose distribution had another shape, for this one."""
 

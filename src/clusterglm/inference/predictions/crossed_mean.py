@@ -93,7 +93,7 @@ class CrossedGivenData:
     @classmethod
     def of(cls, fit: MixedFit) -> CrossedGivenData:
         """At the estimates."""
-        found, _ = _crossed_factors(fit)
+        found, _ = _crossed_factors(fit.given)
         return cls._at(fit, *found)
 
     @classmethod
@@ -148,7 +148,7 @@ def differences(rows: CrossedRows, fit: MixedFit, variances: Array) -> Array:
     variances : ndarray, shape (k,)
         Of the estimates; where they are 0 so are the derivatives, which do not count.
     """
-    (likelihood, _, plan), task = _crossed_factors(fit)
+    (likelihood, _, plan), task = _crossed_factors(fit.given)
     found = np.zeros((len(rows.X), len(fit.theta)))
     for k in np.flatnonzero(variances > 0.0):
         ends, step = [], _STEP_OF_ESTIMATES * float(np.sqrt(variances[k]))

@@ -9,14 +9,16 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.mixed_task import effects_of
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 
-def mode_derivatives(fit: MixedFit, data: ModelData, modes: Array) -> Array:
+def mode_derivatives(fit: MixedFit, response: Response, data: ModelData, modes: Array) -> Array:
     """Derivatives of the effects b = L u at the modes u of their posterior.
 
     Parameters
     ----------
     fit : MixedFit
+    response : Response
     data : ModelData
         Those of the fit, or of other clusters.
     modes : ndarray, shape (m, q)
@@ -33,7 +35,7 @@ def mode_derivatives(fit: MixedFit, data: ModelData, modes: Array) -> Array:
     ones. Hence (1 - L'Z'HZL) du = L'Z'H X d beta + (L'Z'HZ dL u + dL'Z'G) d phi, and db = L du + dL u d phi. Of nested
     effects u has a part that the children of a cluster have in common: the sums over them make its equations.
     """
-    effects, response, groups = effects_of(data), fit.response, data.innermost
+    effects, groups = effects_of(data), data.innermost
     L, slopes = fit.factor, effects.covariance.slopes(fit.phi)
     m, q = modes.shape
     p, r = len(fit.beta), len(fit.phi)

@@ -8,7 +8,7 @@ derivatives are differences of their scores. The same for a failure; and for Poi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _EACH = 1e-8  # error of the log-integral of a cluster by its rule; there is a finer one besides
+_EACH_ALONE = 1e-11  # that where no rule can be chosen for a row's own integral
 _SETTLED = 1e-9  # change of the mean from rule to rule, and share at a rule's ends, relative, that are believed
 _FAR = 1e4  # a linear predictor beyond is as good as infinite
 _STEEP = 600.0  # up to where slopes of log-likelihoods are numbers
@@ -49,7 +50,9 @@ class Posterior:
     theta : ndarray, shape (p + 1,)
         (beta, sigma).
     plan : Plan
-        Rules that serve the clusters' integrals to 1e-8 each.
+        Rules that serve the clusters' integrals to 1e-8 each, or 1e-11.
+    kernel : tuple of ModelData and Response
+        The data as rows that the core knows: themselves, unless the response has parameters of its own.
     """
 
     data: ModelData
@@ -57,10 +60,17 @@ class Posterior:
     distribution: Distribution
     theta: Array
     plan: Plan
+    kernel: tuple[ModelData, Response]
 
     def likelihood(self) -> MarginalLikelihood:
         """The clusters' likelihoods, on the normal scale."""
-        return _likelihood(self.data, self.response, self.distribution)
+        return _likelihood(*self.kernel, self.distribution)
+
+    @property
+    def takes_a_row_more(self) -> bool:
+        """Whether a row with a = 1 and b = 0 is the logarithm of a mean, to the core."""
+        known = self.kernel[1] is self.response
+        return known and (self.response.trials or self.response.poisson_totals)
 
 
 @dataclass(frozen=True)
@@ -81,13 +91,20 @@ class PosteriorMean:
     resolved: NDArray[np.bool_]
 
 
-def posterior_of(data: ModelData, response: Response, distribution: Distribution, theta: Array) -> Posterior:
-    """Choose rules for the posteriors of all clusters of `data`, whatever quadrature a fit used."""
-    plan: Plan = ()
+def posterior_of(
+    data: ModelData,
+    response: Response,
+    distribution: Distribution,
+    theta: Array,
+    kernel: tuple[ModelData, Response] | None = None,
+) -> Posterior:
+    """Choose rules for the posteriors of all clusters of `data`, whatever quadrature a fit used; see `Posterior`."""
+    kernel = (data, response) if kernel is None else kernel
+    found = Posterior(data, response, distribution, theta, (), kernel)
     if theta[random_intercept(data.X.shape[1]).scale] > 0.0:
-        likelihood = _likelihood(data, response, distribution)
-        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, likelihood.unimodal).plan
-    return Posterior(data, response, distribution, theta, plan)
+        likelihood, each = found.likelihood(), _EACH if found.takes_a_row_more else _EACH_ALONE
+        found = replace(found, plan=choose_plan(likelihood, theta, data.n_clusters * each, likelihood.unimodal).plan)
+    return found
 
 
 def _likelihood(data: ModelData, response: Response, distribution: Distribution) -> MarginalLikelihood:
@@ -131,10 +148,7 @@ def posterior_mean(
             log_mean[rows], success[rows], settled[rows] = found.log_mean, found.success, found.settled
             if own is not None:
                 own[rows] = found.gradient
-    one_more = (
-        response.trials or response.poisson_totals
-    )  # whose kernel of a row with a = 1, b = 0 is the log of a mean
-    rest = np.flatnonzero(~settled) if one_more else np.zeros(0, dtype=np.int64)
+    rest = np.flatnonzero(~settled & posterior.takes_a_row_more)
     for rows in _extended_blocks(rest, np.diff(posterior.data.starts)[cluster]):
         log_mean[rows], by_theta, settled[rows] = _extended(posterior, X, offset, cluster, rows, success)
         if own is not None:

@@ -17,7 +17,6 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.inference.uncertainty.degrees import interval
 from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.profile import ClusterProfile
-from clusterglm.likelihood.scalar.posterior import accurate_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_AT_A_TIME
@@ -31,7 +30,8 @@ _AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is 
 class LinkPrediction:
     """Predictions on the scale of the link, and how they depend on the estimates.
 
-    The gradient of row j is `slope[j] * x[j]` in beta and `by_sigma[j]` in sigma, plus row `cluster[j]` of `own`.
+    The gradient of row j is `slope[j] * x[j]` in beta and `by_sigma[j]` in sigma, plus row `cluster[j]` of `own`; and
+    `by_response[j]` in the response's own parameters, which come last.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ class LinkPrediction:
         Derivative of each cluster's intercept in theta.
     cluster : ndarray of int64, shape (n,), or None
         Cluster of each row, a number in `own`.
+    by_response : ndarray, shape (n, k), or None
+        Derivative in the response's own parameters; None where it has none, or they are taken as known.
     of_new : ndarray of bool, shape (n,), or None
         Rows whose interval is to hold the linear predictor of a new cluster, not the estimate.
     """
@@ -56,7 +58,29 @@ class LinkPrediction:
     by_sigma: Array | None = None
     own: Array | None = None
     cluster: NDArray[np.int64] | None = None
+    by_response: Array | None = None
     of_new: NDArray[np.bool_] | None = None
+
+    def gradient(self, X: Array, size: int, rows: slice = slice(None)) -> Array:
+        """Derivatives of some rows' predictions in all `size` parameters.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, p)
+            Of all rows.
+        size : int
+        rows : slice
+        """
+        parameters, some = random_intercept(X.shape[1]), X[rows]
+        gradient = np.zeros((len(some), size))
+        gradient[:, parameters.coefficients] = self.slope[rows, None] * some
+        if self.by_sigma is not None:
+            gradient[:, parameters.scale] = self.by_sigma[rows]
+        if self.own is not None and self.cluster is not None:
+            gradient[:, : self.own.shape[1]] += self.own[self.cluster[rows]]
+        if self.by_response is not None:
+            gradient[:, size - self.by_response.shape[1] :] = self.by_response[rows]
+        return gradient
 
     def variance(self, X: Array, covariance: Array) -> Array:
         """Variance of each row's prediction, shape (n,).
@@ -65,18 +89,12 @@ class LinkPrediction:
         ----------
         X : ndarray, shape (n, p)
         covariance : ndarray, shape (q, q)
-            Of theta, (beta, sigma) or beta alone; a sigma that is known has 0.
+            Of theta, (beta, sigma) or beta alone, and of the response's own parameters; one that is known has 0.
         """
-        n, parameters = len(X), random_intercept(X.shape[1])
-        found = np.array(self.extra, dtype=np.float64)
+        n, found = len(X), np.array(self.extra, dtype=np.float64)
         for start in range(0, n, ROWS_AT_A_TIME):
             rows = slice(start, min(start + ROWS_AT_A_TIME, n))
-            gradient = np.zeros((rows.stop - rows.start, len(covariance)))
-            gradient[:, parameters.coefficients] = self.slope[rows, None] * X[rows]
-            if self.by_sigma is not None:
-                gradient[:, parameters.scale] = self.by_sigma[rows]
-            if self.own is not None and self.cluster is not None:
-                gradient += self.own[self.cluster[rows]]
+            gradient = self.gradient(X, len(covariance), rows)
             with np.errstate(invalid="ignore"):  # of rows that cannot be predicted, which some processors mind
                 found[rows] += np.einsum("ij,ij->i", gradient @ covariance, gradient)
         return found
@@ -147,7 +165,7 @@ def combined(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPred
         np.where(where, *by_sigma),
         own,
         cluster,
-        inside.of_new,
+        of_new=inside.of_new,
     )
 
 
@@ -156,7 +174,7 @@ def posterior_modes(
     response: Response,
     distribution: Distribution,
     theta: Array,
-    known: Intercepts | None = None,
+    found: Intercepts,
 ) -> PredictedIntercepts:
     """Posterior modes of random intercepts with what their uncertainty needs.
 
@@ -168,8 +186,8 @@ def posterior_modes(
     distribution : Distribution
     theta : ndarray, shape (p + 1,)
         (beta, sigma).
-    known : Intercepts, optional
-        The posterior by rules that are accurate; by default it is integrated here, whatever quadrature the fit used.
+    found : Intercepts
+        The posterior by rules that are accurate, whatever quadrature the fit used.
 
     Notes
     -----
@@ -181,7 +199,6 @@ def posterior_modes(
     m, p = data.n_clusters, data.X.shape[1]
     if theta[random_intercept(p).scale] == 0.0:
         return PredictedIntercepts(np.zeros(m), np.zeros((m, len(theta))), np.zeros(m))
-    found = accurate_intercepts(data, response, distribution, theta) if known is None else known
     variances = np.square(found.sds) + np.square(found.means - found.modes)
     return PredictedIntercepts(
         found.modes, _mode_derivatives(data, response, distribution, theta, found.modes), variances
@@ -222,6 +239,14 @@ def fixed_intercepts(profile: ClusterProfile, cluster_weights: Array) -> Predict
     information = profile.information * cluster_weights
     variances = np.where(information > 0.0, 1.0 / np.where(information > 0.0, information, 1.0), np.nan)
     return PredictedIntercepts(profile.intercepts, -profile.means, variances)
+
+
+def with_a_unit(covariance: Array) -> Array:
+    """A covariance matrix, and after it that of something standard normal and independent."""
+    q = len(covariance)
+    whole = np.zeros((q + 1, q + 1))
+    whole[:q, :q], whole[q, q] = covariance, 1.0
+    return whole
 
 
 def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from clusterglm.inference.predictions.prediction import Prediction
+from clusterglm.inference.predictions.prediction import Prediction, with_a_unit
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
@@ -71,30 +71,37 @@ def predicted(at: At, rows: Predictors, beta: Array, sigma: float | Array, zero:
 
 
 def with_intervals(
-    of: Callable[[Array], Array], theta: Array, covariance: Array, level: float, scale: str
+    of: Callable[[Array, Array | float], Array],
+    theta: Array,
+    covariance: Array,
+    level: float,
+    scale: str,
+    moves: Array | None = None,
 ) -> Prediction:
     """Predictions with intervals of their logarithm, or of the log odds of probabilities, transformed.
 
     Parameters
     ----------
     of : callable
-        Parameters -> predictions, shape (n,).
+        Parameters, and what is added to linear predictors of counts -> predictions, shape (n,).
     theta : ndarray, shape (q,)
     covariance : ndarray, shape (q, q)
         Zero where a parameter is taken as known.
     level : float
     scale : {"log", "logit", "identity"}
+    moves : ndarray, shape (n, q + 1), optional
+        What the linear predictors of counts have besides: derivatives in theta, and a standard deviation.
     """
     to, back = _SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        estimate = of(theta)
-        link, gradient = to(estimate), np.zeros((len(estimate), len(theta)))
-        for k in np.flatnonzero(np.diag(covariance) > 0.0):
-            step = _OF_DIFFERENCES * (1.0 + abs(theta[k]))
-            move = np.zeros(len(theta))
-            move[k] = step
-            gradient[:, k] = (to(of(theta + move)) - to(of(theta - move))) / (2.0 * step)
-        se = np.sqrt(np.einsum("ij,ij->i", gradient @ covariance, gradient))
+        estimate, moves = of(theta, 0.0), np.zeros((1, len(theta) + 1)) if moves is None else moves
+        link, gradient = to(estimate), np.zeros((len(estimate), len(theta) + 1))
+        for k in [*np.flatnonzero(np.diag(covariance) > 0.0), *([len(theta)] if moves.any() else [])]:
+            move = np.zeros(len(theta) + 1)
+            move[k] = step = _OF_DIFFERENCES * (1.0 + (abs(theta[k]) if k < len(theta) else 0.0))
+            ends = [to(of(theta + side * move[:-1], side * step * moves[:, k])) for side in (1.0, -1.0)]
+            gradient[:, k] = (ends[0] - ends[1]) / (2.0 * step)
+        se = np.sqrt(np.einsum("ij,ij->i", gradient @ with_a_unit(covariance), gradient))
         slope = {"log": estimate, "logit": estimate * (1.0 - estimate), "identity": np.ones_like(estimate)}[scale]
         low, high = wald_interval(link, se, level)
         return Prediction(estimate, slope * se, back(low), back(high))

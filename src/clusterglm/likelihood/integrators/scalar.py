@@ -53,8 +53,11 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
 
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         if any(part.rule.nodes == 1 for part in plan):  # Laplace's approximation, which has no spread
-            return accurate_intercepts(data, response, self.distribution, theta, threads)
+            return self.accurate_posterior(data, response, theta, threads)
         return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
+
+    def accurate_posterior(self, data: ModelData, response: Response, theta: Array, threads: int = 1) -> Intercepts:
+        return accurate_intercepts(data, response, self.distribution, theta, threads)
 
     def adapted(self, plan: Plan) -> Plan:
         if not self.distribution.own_scale:

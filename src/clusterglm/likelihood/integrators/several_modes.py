@@ -70,8 +70,12 @@ class SeveralModes(ScalarIntegrator):
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         sigma = theta[random_intercept_of(theta).scale]
         if any(part.rule.nodes == 1 for part in plan) and sigma > 0.0:  # Laplace's approximation has no spread
-            goal = Goal(1e-8 * data.n_clusters, data.n_clusters)
-            plan = self.choose(self.likelihood(data.X, data, response, threads), theta, goal, None).plan
+            return self.accurate_posterior(data, response, theta, threads)
+        return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
+
+    def accurate_posterior(self, data: ModelData, response: Response, theta: Array, threads: int = 1) -> Intercepts:
+        goal = Goal(1e-8 * data.n_clusters, data.n_clusters)
+        plan = self.choose(self.likelihood(data.X, data, response, threads), theta, goal, None).plan
         return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
 
     def first_rule(self, quadrature: Quadrature, least: float, size: float) -> Rule:

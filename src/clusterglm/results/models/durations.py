@@ -22,7 +22,7 @@ from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.kinds import AtModes, KindsInWords, with_moves
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.survival_times import UNRESOLVED, Frailty, SurvivalTimes
@@ -112,7 +112,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance; on intervals of "conditional" predictions, but on mass points.
+            On another kind, scale, level or covariance.
         DataError
             When a column is missing altogether.
 
@@ -128,7 +128,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         check_option("scale", scale, _SCALES)
         check_option("cov", cov, self._covariances)
         rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
-        eta, averaged = self._eta_of(rows, kind, level)
+        eta, averaged = self._eta_of(rows, kind)
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
         if scale == "link":
@@ -151,7 +151,8 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
                 warnings.warn(f"{rows.size} rows: {lacking}", PredictionWarning, stacklevel=3)
             rows.status.warn(stacklevel=3)
             return pd.Series(values[order], index=index, name=_NAMES[scale])
-        se = self._delta_errors(rows.X, at.by_eta, frailty.moved(at.by_sigma), at.by_k, cov)
+        moves = self._moves(rows, kind, cov)
+        se = self._delta_errors(rows.X, at.by_eta, frailty.moved(at.by_sigma), at.by_k, cov, moves)
         low, high = (np.exp(end) for end in wald_interval(at.value, se, check_level(level)))
         columns = {"estimate": values, "std_error": values * se, "low": low, "high": high}
         table = pd.DataFrame({name: each[order] for name, each in columns.items()}, index=index)
@@ -163,18 +164,16 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         found: LogTimes = frailty.mean_times(eta, k) if scale == "response" else frailty.quantile_times(0.5, eta, k)
         return found
 
-    def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
+    def _delta_errors(
+        self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str, moves: Array | None = None
+    ) -> Array:
         """Standard errors of functions of the estimates, one of each row; without columns, no frailty moves them."""
         of_effects = np.zeros((len(X), len(self._inner) - len(self._beta)))
         if by_frailty.shape[1] > 0:
             of_effects[:] = by_frailty
         gradient = np.hstack([by_eta[:, None] * X, of_effects, *([by_k[:, None]] if self._family.own else [])])
-        V = self._covariance_of_predictions(cov)
+        gradient, V = with_moves(gradient, by_eta, moves, self._covariance_of_predictions(cov))
         return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ij->i", gradient @ V, gradient), 0.0)))
-
-    def _covariance_of_predictions(self, cov: str) -> Array:
-        """Of (coefficients, parameters of the effects' distribution, shape); 0 for what is taken as known."""
-        return self._parameters.zero_where_not_free(self._covariance(cov))
 
     # Ratios of times -------------------------------------------------------------------------------------------------
 
@@ -346,7 +345,7 @@ class DurationsPooledResult(DurationsResult, OwnPooledResult):  # type: ignore[m
 
 @only(WORK, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
-class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class DurationsRandomEffectsResult(DurationsSampling, AtModes, DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of survival times with a random intercept for each cluster: a shared frailty, on the log hazard."""
 
     @property
@@ -365,18 +364,6 @@ class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandom
                 "times that are all events, since draws are not censored",
                 'method="boundary", by the boundary\'s mixture of chi-squares; or "permutation"',
             )
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind == "conditional":
-            if level is not None:
-                raise OptionError(
-                    f"an interval of a 'conditional' prediction with family={self.family!r}",
-                    "predictions alone, without level=: how a mode moves with the shape is not known yet",
-                    "kind='typical' or 'marginal' with level=",
-                )
-            codes = self._codes(rows)
-            return np.where(rows.status.ok, eta + self.fit.modes[codes], np.nan), False
-        return eta, kind == "marginal"
 
 
 def durations_pooled(fit: OwnPooledFit, data: Any) -> DurationsPooledResult:

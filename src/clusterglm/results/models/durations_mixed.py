@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from clusterglm.fit.own_mixed import OwnMixedFit
-from clusterglm.model.arrays import Array
 from clusterglm.model.distribution import Gaussian
 from clusterglm.results.models.durations import (
     WORK,
@@ -19,22 +18,17 @@ from clusterglm.results.models.durations import (
 )
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.kinds import AtModes
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import DurationsSampling
-from clusterglm.results.topics.prediction import Wanted
 from clusterglm.results.topics.survival_times import Frailty
 
 WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
-class DurationsSeveral(DurationsSampling, DurationsResult, OwnSeveral):  # type: ignore[misc]
+class DurationsSeveral(DurationsSampling, AtModes, DurationsResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind == "conditional":
-            return self._at_kind(kind, rows, Wanted(level, "observed")).estimate, False
-        return eta, kind == "marginal"
 
     def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
         """z'b, of standard deviation |L'z|, whose square has twice the derivatives z' dL L'z."""
@@ -44,9 +38,6 @@ class DurationsSeveral(DurationsSampling, DurationsResult, OwnSeveral):  # type:
         moved = np.einsum("ni,kij,nj->nk", Z, self.fit.effects.covariance.slopes(self.fit.phi), scaled)
         slopes = np.divide(moved, sd[:, None], out=np.zeros_like(moved), where=sd[:, None] > 0.0)
         return Frailty(sd, Gaussian(), slopes)
-
-    def _covariance_of_predictions(self, cov: str) -> Array:
-        return self._whole_covariance(cov)
 
 
 @only(WORK_OF_SEVERAL, no_durations)

@@ -23,7 +23,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.by_threshold import ByThreshold
 from clusterglm.results.topics.category_effects import CategoryEffects
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.kinds import AtModes, KindsInWords, with_moves
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.testing import formula_terms
@@ -135,7 +135,7 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance; on intervals of "conditional" predictions, but on mass points.
+            On another kind, scale, level or covariance.
         DataError
             When a column is missing altogether.
 
@@ -152,7 +152,7 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         check_option("cov", cov, self._covariances)
         rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
         covariates = self._covariates_of(rows)
-        eta, averaged = self._eta_of(rows, kind, level)
+        eta, averaged = self._eta_of(rows, kind)
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
         if scale == "link":
@@ -168,7 +168,8 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         rows.status.note(_at(known, ~found.resolved, rows.size), _UNRESOLVED)
         names = list(self.categories if scale == "probability" else self.categories[:-1])
         if level is not None:
-            return self._with_levels(found, known, (rows, covariates), scale, check_level(level), cov)
+            moves = self._moves(rows, kind, cov)
+            return self._with_levels(found, known, (rows, covariates, moves), scale, check_level(level), cov)
         rows.status.warn(stacklevel=3)
         values = found.value
         if scale == "probability":
@@ -201,7 +202,7 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         self,
         found: CumulativeProbabilities,
         known: NDArray[np.int64],
-        of: tuple[Rows, Array],
+        of: tuple[Rows, Array, Array | None],
         scale: str,
         level: float,
         cov: str,
@@ -215,12 +216,14 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         )
         from clusterglm.results.tables.frame import shown
 
-        rows, covariates = of
+        rows, covariates, moves = of
+        moves = None if moves is None else moves[known]
         gradient, estimate = self._gradients(found, rows, covariates, known), found.value
+        gradient, V = with_moves(gradient, -found.by_threshold, moves, self._covariance_of_predictions(cov))
         names = self.categories[:-1]
         if scale == "probability":
             gradient, estimate, names = gradients_of_categories(gradient), of_categories(estimate), self.categories
-        at = with_intervals(estimate, gradient, self._covariance_of_predictions(cov), level)
+        at = with_intervals(estimate, gradient, V, level)
         order, c = np.argsort(rows.index, kind="stable"), len(names)
 
         def listed(values: Array) -> Array:
@@ -246,10 +249,6 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
     def _of_effects(self, rows: Rows, known: NDArray[np.int64]) -> Array:
         """Of some rows, derivatives of what probabilities are averaged over in the parameters of its distribution."""
         return np.ones((len(known), len(self._inner) - len(self._beta)))
-
-    def _covariance_of_predictions(self, cov: str) -> Array:
-        """Of (coefficients, parameters of the effects' distribution, thresholds); 0 for what is taken as known."""
-        return self._parameters.zero_where_not_free(self._covariance(cov))
 
     # Proportional odds -----------------------------------------------------------------------------------------------
 
@@ -400,25 +399,13 @@ class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
 
 @only(WORK, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
-class OrdinalRandomEffectsResult(OrdinalSampling, OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class OrdinalRandomEffectsResult(OrdinalSampling, AtModes, OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of ordered categories with a random intercept for each cluster."""
 
     @property
     def pooled(self) -> OrdinalPooledResult:
         """The fit of this model without its random intercepts."""
         return ordinal_pooled(self.fit.pooled, self.data)
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind == "conditional":
-            if level is not None:
-                raise OptionError(
-                    f"an interval of a 'conditional' prediction with family={self.family!r}",
-                    "predictions alone, without level=: how a mode moves with thresholds is not known yet",
-                    "kind='typical' or 'marginal' with level=",
-                )
-            codes = self._codes(rows)
-            return np.where(rows.status.ok, eta + self.fit.modes[codes], np.nan), False
-        return eta, kind == "marginal"
 
     @property
     def _spread_of_intercepts(self) -> tuple[float, Any]:

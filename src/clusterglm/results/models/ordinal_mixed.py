@@ -17,9 +17,9 @@ from clusterglm.model.arrays import Array
 from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, OrdinalResult, no_mean, ordinal_pooled
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.kinds import AtModes
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import OrdinalSampling
-from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.design_changes import DesignChange
@@ -33,13 +33,8 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
-class OrdinalSeveral(OrdinalSampling, OrdinalResult, OwnSeveral):  # type: ignore[misc]
+class OrdinalSeveral(OrdinalSampling, AtModes, OrdinalResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind == "conditional":
-            return self._at_kind(kind, rows, Wanted(level, "observed")).estimate, False
-        return eta, kind == "marginal"
 
     def _cumulative_at(
         self, eta: Array, averaged: bool, rows: Rows, covariates: Array
@@ -57,9 +52,6 @@ class OrdinalSeveral(OrdinalSampling, OrdinalResult, OwnSeveral):  # type: ignor
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows)[known])
         slopes = self.fit.effects.covariance.slopes(self.fit.phi)
         return np.asarray(np.einsum("ni,kij,nj->nk", Z, slopes, Z @ self.fit.factor))
-
-    def _covariance_of_predictions(self, cov: str) -> Array:
-        return self._whole_covariance(cov)
 
     def _average_at_threshold(self, rows: EffectRows, kind: str) -> Average:
         from clusterglm.inference.effects.categories import AtThreshold

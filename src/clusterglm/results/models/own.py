@@ -16,7 +16,6 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
-from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Index, Parameters, State, coefficients
@@ -29,10 +28,8 @@ from clusterglm.results.models.refusing import no_profile, only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
-from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.own_means import OwnMeans
 from clusterglm.results.topics.own_sampling import OwnSampling
-from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +192,7 @@ class OwnResult(OwnMeans, Result):
         return parameters.nan_where_not_free(sandwich(parameters.of_free(observed), *self._free_scores()))
 
     def _delta_covariance(self, kind: str) -> Array:
-        """That of the other parameters, in which predictions have their derivatives."""
+        """That of the other parameters."""
         inner = slice(0, len(self._inner))
         return super()._delta_covariance(kind)[inner, inner]
 
@@ -397,7 +394,6 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
     fit: OwnRandomEffectsFit
     _by_ratio = ("bootstrap", "boundary")
     _what_a_hint_advises = 'quadrature="auto" avoids it'
-    _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 
     @property
@@ -458,19 +454,6 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
         if lost or (self.fit.sigma_fixed and self.sigma == 0.0):
             raise no_profile(", ".join(lost) or "sigma = 0", self._family.at_limit)
 
-    def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
-        if wanted.history is not None:
-            raise OptionError(
-                f"history= with family={self.family!r}", "clusters of the fit", "kind='conditional' without history="
-            )
-        if kind == "conditional" and wanted.level is not None:
-            raise OptionError(
-                f"an interval of a 'conditional' prediction with family={self.family!r}",
-                "predictions alone, without level=: how a mode moves with the response's parameters is not known yet",
-                "kind='typical' or 'marginal' with level=",
-            )
-        return super()._at_kind(kind, rows, wanted)
-
     def _caveats_of_integration(self) -> list[Caveat]:
         if self.sigma == 0.0:
             return []
@@ -484,9 +467,6 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
             return [Caveat("Integrals of several summits", words)]
         words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
         return [Caveat("Integrals by a fixed rule", words)]
-
-    def _kind_with_history(self, data: Any, kind: Any) -> Any:
-        return "conditional" if kind is None else kind
 
 
 def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:

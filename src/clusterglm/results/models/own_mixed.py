@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError
 from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
-from clusterglm.inference.predictions.crossed_mean import CrossedGivenData
 from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.mixed import standardised_covariance
@@ -100,7 +98,7 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         """Which of the response's parameters lie at the end of their range, shape (k,)."""
         return np.full(len(self._family.own), self._own_state != "free")
 
-    def _whole_delta_covariance(self, cov: str) -> Array:
+    def _covariance_of_predictions(self, cov: str) -> Array:
         return self._whole_covariance(cov)
 
     def _delta_covariance(self, kind: str) -> Array:
@@ -143,19 +141,6 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
-    def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
-        if wanted.history is not None:
-            raise OptionError(
-                f"history= with family={self.family!r}", "clusters of the fit", "kind='conditional' without history="
-            )
-        if kind == "conditional" and wanted.level is not None:
-            raise OptionError(
-                f"an interval of a 'conditional' prediction with family={self.family!r}",
-                "predictions alone, without level=: how a mode moves with the response's parameters is not known yet",
-                "kind='typical' or 'marginal' with level=",
-            )
-        return super()._at_kind(kind, rows, wanted)
-
     def _marginal(self, rows: Rows, Z: Array, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:
         """The mean averaged over z'b, which is normal, by derivatives in the linear predictor alone."""
         fit, link = self.fit, np.full(rows.size, np.nan)
@@ -169,9 +154,6 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         nothing = np.zeros(rows.size)
         found = LinkPrediction(link, nothing, nothing, own=own, cluster=np.arange(rows.size))
         return replace(found, of_new=where) if wanted.interval == "cluster" else found
-
-    def _kind_with_history(self, data: Any, kind: Any) -> Any:
-        return "conditional" if kind is None else kind
 
     # In words --------------------------------------------------------------------------------------------------------
 
@@ -202,11 +184,6 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
 
 class OwnCrossed(OwnCrossedSampling, OwnSeveral, CrossedEffectsResult):
     """What such results share where factors cross."""
-
-    @cached_property
-    def _given_data(self) -> CrossedGivenData:
-        """What the data say of all effects; means are those of the response."""
-        return replace(CrossedGivenData.of(self.fit.given), fit=self.fit)
 
     @property
     def _scores(self) -> NoReturn:

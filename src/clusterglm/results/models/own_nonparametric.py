@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -211,14 +211,14 @@ class PointFrailty:
 class DurationsNonparametricResult(OnMassPoints, DurationsResult, OwnNonparametricResult):
     """Intercepts of any distribution, logarithms of frailties, and survival times."""
 
-    _without_intervals: ClassVar[tuple[str, ...]] = ()
-
     def _frailty(self, rows: Rows, averaged: Any) -> PointFrailty:
         from clusterglm.inference.predictions.points import OverPoints
 
         return PointFrailty(OverPoints(self.data, self.fit, averaged))
 
-    def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
+    def _delta_errors(
+        self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str, moves: Array | None = None
+    ) -> Array:
         gradient = np.zeros((len(X), len(self._parameters)))
         gradient[:, self._parameters.coefficients] = by_eta[:, None] * X
         gradient[:, self._parameters.own] = by_k[:, None]

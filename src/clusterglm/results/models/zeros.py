@@ -33,7 +33,7 @@ from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.resampling import Refit, as_units
 from clusterglm.results.topics.zero_diagnostics import ZeroDiagnostics
 from clusterglm.results.topics.zero_effects import ZeroEffects
-from clusterglm.results.topics.zero_prediction import ZeroPredictions
+from clusterglm.results.topics.zero_prediction import ZeroPredictions, ZerosAtModes
 from clusterglm.results.topics.zero_sampling import ZeroInterceptSampling
 
 if TYPE_CHECKING:
@@ -405,7 +405,7 @@ class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
 
 @zero_inflated_only
 @dataclass(frozen=True, repr=False, eq=False)
-class ZeroRandomEffectsResult(ZeroInterceptSampling, ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class ZeroRandomEffectsResult(ZeroInterceptSampling, ZerosAtModes, ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of zero-inflated counts with a random intercept for each cluster in their linear predictor."""
 
     fit: ZeroRandomEffectsFit
@@ -450,16 +450,9 @@ class ZeroRandomEffectsResult(ZeroInterceptSampling, ZeroResult, OwnRandomEffect
 
         return zero_marginal_summit(self.data.rows, self.fit, threads)
 
-    def _named_shift(self, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind == "conditional":
-            if level is not None:
-                raise OptionError(
-                    "an interval of a 'conditional' prediction with zero_inflation=",
-                    "predictions alone, without level=: how a mode moves with the coefficients is not known yet",
-                    "kind='typical' or 'marginal' with level=",
-                )
-            return self.fit.modes[self._codes(rows)], False
-        return np.zeros(rows.size), kind == "marginal"
+    def _left_open(self, rows: Rows) -> Array:
+        found = self.fit.accurate_intercepts(self.data.rows)
+        return (found.sds**2 + (found.means - found.modes) ** 2)[self._codes(rows.unmarked())]
 
     @property
     def _silent_clusters(self) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError
 from clusterglm.fit.hurdle_mixed import HurdleMixedFit
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.zero_mixed import ZeroMixedFit
@@ -20,7 +19,7 @@ from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSever
 from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
-from clusterglm.results.topics.prediction import Wanted
+from clusterglm.results.topics.zero_prediction import ZerosAtModes
 from clusterglm.results.topics.zero_sampling import (
     HurdleCrossedSampling,
     HurdleSeveralSampling,
@@ -43,7 +42,7 @@ WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 _OF_ONE_SUM = {"integration_check", "integration_curve"}  # which take likelihoods of crossed factors as they are
 
 
-class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[misc]
+class ZeroSeveral(ZeroSeveralSampling, ZerosAtModes, ZeroResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     fit: ZeroMixedFit
@@ -97,28 +96,16 @@ class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[
         """All parameters: (beta, phi, the response's)."""
         return np.concatenate([self.fit.theta, np.where(np.isinf(self._values), -700.0, self._values)])
 
-    def _covariance_of_predictions(self, cov: str) -> Array:
-        return self._whole_covariance(cov)
-
     def _split(self, theta: Array, rows: Rows) -> tuple[Array, float | Array, Array]:
         beta, phi = self.fit.parameters.split(theta[: len(self.fit.theta)])
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows))
         spread = np.linalg.norm(Z @ self.fit.effects.covariance.factor(phi), axis=1)
         return beta, spread, theta[len(theta) - len(self._zero.names) :]
 
-    def _named_shift(self, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        if kind != "conditional":
-            if kind == "marginal":
-                columns_with_effects(self.fit.effects, rows)  # refuses rows without them
-            return np.zeros(rows.size), kind == "marginal"
-        if level is not None:
-            raise OptionError(
-                f"an interval of a 'conditional' prediction with {self._argument}=",
-                "predictions alone, without level=: how a mode moves with the coefficients is not known yet",
-                "kind='typical' or 'marginal' with level=",
-            )
-        at = self._at_kind(kind, rows, Wanted(None, "observed")).estimate
-        return at - rows.eta(self._beta), False
+    def _named_shift(self, kind: str, rows: Rows) -> tuple[Array, bool]:
+        if kind == "marginal":
+            columns_with_effects(self.fit.effects, rows)  # refuses rows without them
+        return super()._named_shift(kind, rows)
 
 
 class _OfClusters(ZeroSeveral):

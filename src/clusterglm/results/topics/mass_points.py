@@ -32,7 +32,7 @@ class OnMassPoints(Diagnostics):
         def _probabilities(self) -> Array: ...
         def _chances(self, kind: str, rows: Rows) -> Chances: ...
 
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, Any]:
+    def _at_words(self, eta: Array, kind: str, rows: Rows) -> tuple[Array, Any]:
         over = self._chances(kind, rows)  # refuses rows
         return np.where(rows.status.ok, eta, np.nan), over
 

@@ -75,7 +75,7 @@ class MixedEffects(Effects):
             )
         fit, L = self.fit, self.fit.factor
         spread = L @ fit.posterior.about_modes @ L.T / repeats_of(self.data.rows).clusters[:, None, None]
-        derivatives = mode_derivatives(fit, fit.data.rows, fit.posterior.modes)
+        derivatives = mode_derivatives(fit, self.response, fit.data.rows, fit.posterior.modes)
         return KnownEffects(fit.posterior.modes @ L.T, derivatives, spread, codes)
 
     @with_alpha

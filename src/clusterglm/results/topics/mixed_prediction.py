@@ -239,12 +239,14 @@ class MixedPredictions(GivenClusters):
         modes = np.concatenate([posterior.modes @ L.T for _, posterior in of_data])
         z = np.nan_to_num(Z)
         link = rows.eta(self._beta) + np.einsum("ij,ij->i", z, modes[known.codes])
-        if wanted.level is None:
-            return at_intercepts(link)
-        derivatives = np.concatenate([mode_derivatives(fit, data, posterior.modes) for data, posterior in of_data])
-        own = np.einsum("ij,ijk->ik", z, derivatives[known.codes])
         second, scaled = np.concatenate([posterior.about_modes for _, posterior in of_data]), z @ L
         extra = np.einsum("ij,ijk,ik->i", scaled, second[known.codes], scaled)
+        if wanted.level is None:
+            return LinkPrediction(link, np.ones(n), extra)
+        derivatives = np.concatenate(
+            [mode_derivatives(fit, self.response, data, posterior.modes) for data, posterior in of_data]
+        )
+        own = np.einsum("ij,ijk->ik", z, derivatives[known.codes])
         return LinkPrediction(link, np.ones(n), extra, own=own, cluster=np.arange(n))
 
     def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known:

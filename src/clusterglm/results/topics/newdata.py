@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,10 @@ class Rows:
     def size(self) -> int:
         """Number of rows."""
         return len(self.index)
+
+    def unmarked(self) -> Rows:
+        """The same, of which more can be found out without a word in `status`."""
+        return replace(self, status=deepcopy(self.status))
 
     def given(self, values: Array) -> Array:
         """A number, or one for each row in the order of the answer, in the order of these rows; shape (k,)."""

@@ -1,38 +1,45 @@
-"""Averages of means that depend on the response's parameters, which have errors of their own."""
+"""What the parameters of a response move, which have errors of their own: means, and what data say of clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.model.arrays import Array
+from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects
     from clusterglm.model.parameters import Parameters
+    from clusterglm.model.response.base import Response
     from clusterglm.model.response.own.base import OwnParameters
     from clusterglm.results.topics.effect_rows import EffectRows
+    from clusterglm.results.topics.newdata import Rows
 
-_MEAN_STEP = 1e-4  # of differences in working values
+_OWN_STEP = 1e-4  # of differences in working values
+_GIVEN_DATA = ("conditional", "posterior")  # kinds of predictions whose effects are what the data say of clusters
 
 
 class OwnMeans:
-    """Where the mean of counts moves with them, such as that of counts above 0 with the dispersion."""
+    """Averages and predictions, with what the response's parameters move: by differences, for they move all at once."""
 
     if TYPE_CHECKING:
         fit: Any
 
+        @property
+        def response(self) -> Response: ...
         @property
         def _family(self) -> OwnParameters: ...
         @property
         def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
 
-    def _whole_delta_covariance(self, cov: str) -> Array:
+    def _covariance_of_predictions(self, cov: str) -> Array:
         """Of all parameters, the response's own the last; 0 for what has no standard error."""
         return self._parameters.zero_where_not_free(self._covariance(cov))
 
@@ -44,22 +51,46 @@ class OwnMeans:
         if scale == "link" or not (own.mean_moves and own.values):
             return found
 
-        def estimate(psi: Array) -> Array:
-            moved: AverageEffects = super(OwnMeans, self._with_family(own.at(psi)))._averaged(  # type: ignore[misc]
-                each, rows, kind, cov, scale=scale
-            )
+        def estimate(at: Self) -> Array:
+            moved: AverageEffects = super()._averaged(each, rows, kind, cov, scale=scale)  # type: ignore[misc]
             return moved.estimate
 
-        psi = own.working
-        steps = _MEAN_STEP * np.eye(len(psi))
-        by_psi = np.column_stack([(estimate(psi + h) - estimate(psi - h)) / (2.0 * _MEAN_STEP) for h in steps])
-        G = np.hstack([found.gradient, by_psi / own.slopes(psi)])
-        V, inner = self._whole_delta_covariance(cov), found.gradient.shape[1]
+        G = np.hstack([found.gradient, self._by_own(estimate)])
+        V, inner = self._covariance_of_predictions(cov), found.gradient.shape[1]
         more = G @ V @ G.T - found.gradient @ V[:inner, :inner] @ found.gradient.T
         covariance = found.covariance + more
         return replace(found, covariance=covariance, std_error=np.sqrt(np.diag(covariance)), gradient=G)
 
-    def _with_family(self, response: OwnParameters) -> Any:
+    def _at(self, kind: Any, rows: Rows, scale: str, wanted: Wanted) -> LinkPrediction:
+        found: LinkPrediction = super()._at(kind, rows, scale, wanted)  # type: ignore[misc]
+        own, given_data = self._family, isinstance(kind, str) and kind in _GIVEN_DATA
+        if wanted.level is None or not own.values or not (own.mean_moves or given_data):
+            return found
+        if found.own is not None and found.own.shape[1] == len(self._parameters):  # where they move clusters too
+            return found
+        without = replace(wanted, level=None)
+
+        def predicted(at: Self) -> Array:
+            link: Array = super()._at(kind, rows.unmarked(), scale, without).estimate  # type: ignore[misc]
+            return at.response.mean(link) if own.mean_moves and scale != "link" else link
+
+        by_own = self._by_own(predicted)
+        if own.mean_moves and scale != "link":
+            by_own /= self.response.mean_derivative(found.estimate)[:, None]
+        return replace(found, by_response=by_own)
+
+    def _by_own(self, of: Callable[[Self], Array]) -> Array:
+        """Derivatives of n numbers in the response's parameters, shape (n, k)."""
+        own = self._family
+        psi = own.working
+
+        def at(moved: Array) -> Array:
+            return of(self._with_family(own.at(moved)))
+
+        steps = _OWN_STEP * np.eye(len(psi))
+        return np.column_stack([(at(psi + h) - at(psi - h)) / (2.0 * _OWN_STEP) for h in steps]) / own.slopes(psi)
+
+    def _with_family(self, response: OwnParameters) -> Self:
         """The same with other parameters of the response."""
         known: dict[str, Any] = {"fit": replace(self.fit, response=response)}
         if "family_response" in {field.name for field in fields(self)}:  # type: ignore[arg-type]  # results are dataclasses

@@ -107,11 +107,13 @@ class Predictions(Weighted):
             check_level(wanted.level)
         kind = self._kinds[0] if kind is None else kind
         rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
+        return self._table(self._at(kind, rows, scale, wanted), rows, scale, wanted)
+
+    def _at(self, kind: Any, rows: Rows, scale: str, wanted: Wanted) -> LinkPrediction:
+        """At intercepts of a kind or given as numbers; derivatives are those of what `scale` makes of it."""
         if isinstance(kind, str) and kind in self._kinds:
-            at = self._at_kind(kind, rows, wanted)
-        else:
-            at = self._at_numbers(kind, rows)
-        return self._table(at, rows, scale, wanted)
+            return self._at_kind(kind, rows, wanted)
+        return self._at_numbers(kind, rows)
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         """At an intercept by name; with what standard errors need where there is a level."""
@@ -151,8 +153,12 @@ class Predictions(Weighted):
         return shown(table)
 
     def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        variance = at.variance(rows.X, self._delta_covariance(cov))
+        variance = at.variance(rows.X, self._covariance_of_predictions(cov))
         return with_interval(scale, self.response, at.estimate, variance, level)
+
+    def _covariance_of_predictions(self, cov: str) -> Array:
+        """Of all that predictions have derivatives in; 0 for what is taken as known."""
+        return self._delta_covariance(cov)
 
     def _codes(self, rows: Rows, labels: NDArray[Any] | None = None, where: str = "the fit") -> NDArray[np.int64]:
         """Each row's cluster, 0 where it is not known and the row therefore refused."""

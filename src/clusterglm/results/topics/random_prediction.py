@@ -24,6 +24,7 @@ from clusterglm.inference.predictions.prediction import (
     posterior_modes,
 )
 from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.given_clusters import GivenClusters, Known
 from clusterglm.results.topics.newdata import Rows
@@ -197,7 +198,7 @@ class RandomEffectsPredictions(GivenClusters):
             if wanted.level is None:
                 return at_intercepts(rows.eta(self._beta) + fit.modes[known.codes])
             return self._with_posterior(rows, known, self._posterior)
-        found = posterior_modes(history, fit.response, fit.distribution, fit.theta)
+        found = self._modes_of(history, fit.accurate_intercepts(history))
         if (known.codes >= history.n_clusters).any():
             own = self._posterior
             found = PredictedIntercepts(
@@ -234,7 +235,8 @@ class RandomEffectsPredictions(GivenClusters):
         return LinkPrediction(link, np.zeros(n), np.zeros(n), own=own, cluster=np.arange(n))
 
     def _posterior_of(self, data: ModelData) -> Posterior:
-        return posterior_of(data, self.fit.response, self.fit.distribution, self.fit.theta)
+        fit = self.fit
+        return posterior_of(data, self.response, fit.distribution, fit.theta, fit.kernel_of(data))
 
     def _new_cluster_ends(self, rows: Rows, which: NDArray[np.int64], cov: str, level: float) -> tuple[Array, Array]:
         fit, V = self.fit, self._delta_covariance(cov)
@@ -249,5 +251,7 @@ class RandomEffectsPredictions(GivenClusters):
     def _posterior(self) -> PredictedIntercepts:
         fit, used = self.fit, self.fit.integration
         accurate = used.requested.kind == "auto" and used.requested.tolerance <= _ENOUGH and used.accurate
-        known = fit.intercepts if accurate else None
-        return posterior_modes(fit.data.rows, fit.response, fit.distribution, fit.theta, known)
+        return self._modes_of(fit.data.rows, fit.intercepts if accurate else fit.accurate_intercepts(fit.data.rows))
+
+    def _modes_of(self, data: ModelData, found: Intercepts) -> PredictedIntercepts:
+        return posterior_modes(data, self.response, self.fit.distribution, self.fit.theta, found)

@@ -87,8 +87,6 @@ class SurvivalTimes:
     _smooth_survival: ClassVar[bool] = True
     """Whether curves go on between their points rather than step down at them."""
     _where: ClassVar[tuple[str, ...]]
-    _without_intervals: ClassVar[tuple[str, ...]] = ("conditional",)
-    """Kinds of which it is not known how they move with all parameters."""
 
     if TYPE_CHECKING:
         data: FittedData
@@ -97,7 +95,8 @@ class SurvivalTimes:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _durations(self) -> Durations: ...
-        def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, Any]: ...
+        def _eta_of(self, rows: Rows, kind: Any) -> tuple[Array, Any]: ...
+        def _moves(self, rows: Rows, kind: Any, cov: str) -> Array | None: ...
 
     @abstractmethod
     def _frailty(self, rows: Rows, averaged: Any) -> Any:
@@ -107,8 +106,10 @@ class SurvivalTimes:
         """
 
     @abstractmethod
-    def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
-        """Standard errors of functions of the estimates, one of each row."""
+    def _delta_errors(
+        self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str, moves: Array | None = None
+    ) -> Array:
+        """Standard errors of functions of the estimates, one of each row; `moves` as `KindsInWords` has them."""
 
     @with_alpha
     def survival(
@@ -133,8 +134,8 @@ class SurvivalTimes:
             Columns whose values name the curves, to tell them apart in the answer and in `fit.plot.survival`.
         kind : {"marginal", "typical", "conditional"}
             Averaged over the distribution of frailties, that of the population; at a random intercept of zero; or at
-            the posterior mode of the row's own cluster, without intervals. In a pooled model they are the same. Mass
-            points have no "typical", and average "conditional" ones, with intervals.
+            the posterior mode of the row's own cluster. In a pooled model they are the same. Mass points have no
+            "typical", and average "conditional" ones.
         level : float or None
             Coverage of the intervals; None for none.
         cov : {"observed", "robust"}
@@ -164,7 +165,6 @@ class SurvivalTimes:
 
         check_option("kind", kind, self._where)
         check_option("cov", cov, self._covariances)
-        level = None if kind in self._without_intervals else level
         if level is not None:
             check_level(level)
         table, name = (data, time) if isinstance(time, str) else (_at_each(data, time), _TIME)
@@ -173,7 +173,7 @@ class SurvivalTimes:
         assert rows.frame is not None
         order, _ = curves(rows.frame, name, names, once=False)
         t = _times(rows, name)
-        eta, averaged = self._eta_of(rows, kind, level)
+        eta, averaged = self._eta_of(rows, kind)
         frailty = self._frailty(rows, averaged) if averaged else Frailty.none(rows.size)
         known = np.flatnonzero(~np.isnan(eta) & rows.status.ok)
         frailty, k = frailty.of(known), self._durations.k
@@ -187,7 +187,10 @@ class SurvivalTimes:
         value, by_x, error = whole
         if level is not None:
             by_frailty = frailty.moved(at.by_sigma)
-            error[known] = self._delta_errors(rows.X[known], by_x[known], by_frailty, (by_x * log_t)[known], cov)
+            moves = self._moves(rows, kind, cov)
+            moves = None if moves is None else moves[known]
+            by_k = (by_x * log_t)[known]
+            error[known] = self._delta_errors(rows.X[known], by_x[known], by_frailty, by_k, cov, moves)
         low, high = np.full((2, rows.size), np.nan) if level is None else wald_interval(value, error, level)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             H, begun = np.exp(value), t > 0.0

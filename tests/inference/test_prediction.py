@@ -212,7 +212,7 @@ def test_modes_their_derivatives_and_variances(family: str, link: str, distribut
     fit = fitted(family, link, distribution).fit
     data, theta = fit.data, fit.theta
     block = data.starts, data.X, data.a, data.b, data.offset
-    found = posterior_modes(data, fit.response, fit.distribution, theta)
+    found = posterior_modes(data, fit.response, fit.distribution, theta, fit.accurate_intercepts(data))
 
     def modes(at: np.ndarray) -> np.ndarray:
         s = reference.modes(*block, at, fit.response, fit.distribution, "density")
@@ -234,7 +234,8 @@ def test_modes_their_derivatives_and_variances(family: str, link: str, distribut
 def test_posterior_moments_do_not_depend_on_the_quadrature_of_the_fit() -> None:
     fit = fitted("binomial", "logit", "gaussian").fit
     laplace = posterior_intercepts(fit.data, fit.response, fit.distribution, fit.theta, single_rule(1), "normal")
-    found = posterior_modes(fit.data, fit.response, fit.distribution, fit.theta)
+    accurate = fit.accurate_intercepts(fit.data)
+    found = posterior_modes(fit.data, fit.response, fit.distribution, fit.theta, accurate)
     _, sds = reference.dense_intercepts(
         fit.data.starts, fit.data.X, fit.data.a, fit.data.b, fit.data.offset, fit.theta, fit.response, fit.distribution
     )

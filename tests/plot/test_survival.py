@@ -69,4 +69,4 @@ def test_curves_of_continuous_time_do_not_step() -> None:
         np.testing.assert_array_equal(line.get_ydata(), own["survival"])
     assert "90%" in plot.ax.get_ylabel()
     own = fit.plot.survival(new.assign(patient=4), "day", by="sex", kind="conditional")
-    assert own.ax.get_ylabel().replace("\n", " ") == "Survival at the frailty of the cluster"
+    assert own.ax.get_ylabel().replace("\n", " ") == "Survival at the frailty of the cluster, with 95% interval"

@@ -15,6 +15,7 @@ import statsmodels.formula.api as smf
 import clusterglm as cg
 from clusterglm.errors import DataError, OptionError, PredictionWarning
 from clusterglm.inference.predictions.prediction import posterior_modes
+from clusterglm.likelihood.scalar.posterior import accurate_intercepts
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
@@ -134,9 +135,9 @@ def test_conditional_effects(mixed: RandomEffectsResult) -> None:
         return float(effect.mean())
 
     def modes(theta: np.ndarray) -> np.ndarray:
-        return posterior_modes(data, fit.response, fit.distribution, theta).values
+        return accurate_intercepts(data, fit.response, fit.distribution, theta).modes
 
-    found = posterior_modes(data, fit.response, fit.distribution, fit.theta)
+    found = posterior_modes(data, fit.response, fit.distribution, fit.theta, fit.accurate_intercepts(data))
     theta, h = fit.theta, 1e-5
     assert got.estimate[0] == pytest.approx(average(theta, found.values), rel=1e-8)
     unit = np.eye(len(theta)) * h

@@ -252,7 +252,7 @@ def test_modes_follow_the_estimates(fit: MixedEffectsResult) -> None:
 
     from clusterglm.inference.predictions.mixed_modes import mode_derivatives
 
-    found = mode_derivatives(fit.fit, fit.data, fit.fit.posterior.modes)
+    found = mode_derivatives(fit.fit, fit.response, fit.data, fit.fit.posterior.modes)
     h, p = 1e-5, len(fit.params)
     for k in range(len(fit.fit.theta)):
         ends = []

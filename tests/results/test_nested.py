@@ -233,7 +233,7 @@ def test_modes_depend_on_the_estimates_as_differences_say(data: pd.DataFrame, fa
         return task.likelihood.at_modes(task.entries(theta)) @ moved.factor.T
 
     task = task_of(own)
-    found = mode_derivatives(own, own.data, task.likelihood.at_modes(task.entries(own.theta)))
+    found = mode_derivatives(own, own.response, own.data, task.likelihood.at_modes(task.entries(own.theta)))
     for k in range(len(own.theta)):
         step = np.zeros(len(own.theta))
         step[k] = 1e-4

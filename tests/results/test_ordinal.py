@@ -464,7 +464,6 @@ def test_every_other_member_says_why_not(fitted: Any) -> None:
                 getattr(fit, name)()
     for ask in (
         lambda: fitted.predict(kind="posterior"),
-        lambda: fitted.predict(kind="conditional", level=0.9),
         lambda: fitted.predict(kind="marginal", scale="link"),
         lambda: fitted.predict(scale="response"),
         lambda: fitted.residuals("pearson"),

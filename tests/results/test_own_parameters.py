@@ -276,8 +276,6 @@ def test_every_other_member_says_why_not(salamanders: Any) -> None:
     for ask in (
         lambda: salamanders.average_effects(kind="conditional"),
         lambda: salamanders.predict(kind="posterior"),
-        lambda: salamanders.predict(kind="conditional", level=0.9),
-        lambda: salamanders.predict(kind="conditional", history=table("salamanders_nbinom2_int")),
     ):
         with pytest.raises(ClusterGLMError):
             ask()

@@ -39,6 +39,8 @@ class UnitLikelihood(Protocol):
 
 L = TypeVar("L", bound=UnitLikelihood)
 
+_EACH_UNIT = 1e-8  # error of a unit's log-integral by rules that are accurate
+
 
 @dataclass(frozen=True)
 class Intercepts:
@@ -101,9 +103,11 @@ class Integrator(ABC, Generic[L, R]):
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         """What each unit's data say of its random effects, at `theta` on the user's scale."""
 
-    @abstractmethod
     def accurate_posterior(self, data: ModelData, response: Response, theta: Array, threads: int = 1) -> Intercepts:
         """The same by rules chosen for it, whatever plan a fit used."""
+        goal = Goal(_EACH_UNIT * data.n_clusters, data.n_clusters)
+        plan = self.choose(self.likelihood(data.X, data, response, threads), theta, goal, None).plan
+        return self.posterior(data, response, theta, plan, threads)
 
     @abstractmethod
     def adapted(self, plan: Plan) -> Plan:

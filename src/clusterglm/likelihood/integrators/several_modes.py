@@ -73,11 +73,6 @@ class SeveralModes(ScalarIntegrator):
             return self.accurate_posterior(data, response, theta, threads)
         return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
 
-    def accurate_posterior(self, data: ModelData, response: Response, theta: Array, threads: int = 1) -> Intercepts:
-        goal = Goal(1e-8 * data.n_clusters, data.n_clusters)
-        plan = self.choose(self.likelihood(data.X, data, response, threads), theta, goal, None).plan
-        return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
-
     def first_rule(self, quadrature: Quadrature, least: float, size: float) -> Rule:
         if quadrature.kind == "auto":
             return Rule(_TO_BEGIN, _HALF_WIDTH)

@@ -78,7 +78,7 @@ class GivenClusters(Predictions):
         history, left = history_data(self.data.rows, self.response, table)
         if not left.ok.all():
             count = int(np.count_nonzero(~left.ok))
-            warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=6)
+            warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=7)
         return history
 
     def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known:

@@ -227,7 +227,7 @@ class MixedPredictions(GivenClusters):
         error = max((found.error for _, found in parts), default=0.0)
         if error > _ROUGH_MEAN:
             warnings.warn(
-                f"averaged means are known with a relative error of {error:.1e} alone", PredictionWarning, stacklevel=6
+                f"averaged means are known with a relative error of {error:.1e} alone", PredictionWarning, stacklevel=7
             )
         return LinkPrediction(link, np.zeros(rows.size), np.zeros(rows.size), own=own, cluster=np.arange(rows.size))
 

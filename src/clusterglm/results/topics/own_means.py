@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from clusterglm.inference.predictions.prediction import LinkPrediction
+from clusterglm.errors import PredictionWarning
 from clusterglm.model.arrays import Array
-from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects
+    from clusterglm.inference.predictions.prediction import LinkPrediction
     from clusterglm.model.parameters import Parameters
     from clusterglm.model.response.base import Response
     from clusterglm.model.response.own.base import OwnParameters
     from clusterglm.results.topics.effect_rows import EffectRows
     from clusterglm.results.topics.newdata import Rows
+    from clusterglm.results.topics.prediction import Wanted
 
 _OWN_STEP = 1e-4  # of differences in working values
 _GIVEN_DATA = ("conditional", "posterior")  # kinds of predictions whose effects are what the data say of clusters
@@ -38,6 +40,7 @@ class OwnMeans:
         @property
         def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _at(self, kind: Any, rows: Rows, scale: str, wanted: Wanted) -> LinkPrediction: ...
 
     def _covariance_of_predictions(self, cov: str) -> Array:
         """Of all parameters, the response's own the last; 0 for what has no standard error."""
@@ -61,23 +64,26 @@ class OwnMeans:
         covariance = found.covariance + more
         return replace(found, covariance=covariance, std_error=np.sqrt(np.diag(covariance)), gradient=G)
 
-    def _at(self, kind: Any, rows: Rows, scale: str, wanted: Wanted) -> LinkPrediction:
-        found: LinkPrediction = super()._at(kind, rows, scale, wanted)  # type: ignore[misc]
+    def _moved_by_response(
+        self, at: LinkPrediction, kind: Any, rows: Rows, scale: str, wanted: Wanted
+    ) -> LinkPrediction:
         own, given_data = self._family, isinstance(kind, str) and kind in _GIVEN_DATA
-        if wanted.level is None or not own.values or not (own.mean_moves or given_data):
-            return found
-        if found.own is not None and found.own.shape[1] == len(self._parameters):  # where they move clusters too
-            return found
-        without = replace(wanted, level=None)
+        if not own.values or not (own.mean_moves or given_data):
+            return at
+        if at.own is not None and at.own.shape[1] == len(self._parameters):  # where they move clusters too
+            return at
+        without, of_mean = replace(wanted, level=None), own.mean_moves and scale != "link"
 
-        def predicted(at: Self) -> Array:
-            link: Array = super()._at(kind, rows.unmarked(), scale, without).estimate  # type: ignore[misc]
-            return at.response.mean(link) if own.mean_moves and scale != "link" else link
+        def predicted(there: Self) -> Array:
+            link = there._at(kind, rows.unmarked(), scale, without).estimate
+            return there.response.mean(link) if of_mean else link
 
-        by_own = self._by_own(predicted)
-        if own.mean_moves and scale != "link":
-            by_own /= self.response.mean_derivative(found.estimate)[:, None]
-        return replace(found, by_response=by_own)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PredictionWarning)  # of rows, which are marked already
+            by_own = self._by_own(predicted)
+        if of_mean:
+            by_own /= self.response.mean_derivative(at.estimate)[:, None]
+        return replace(at, by_response=by_own)
 
     def _by_own(self, of: Callable[[Self], Array]) -> Array:
         """Derivatives of n numbers in the response's parameters, shape (n, k)."""

@@ -111,9 +111,15 @@ class Predictions(Weighted):
 
     def _at(self, kind: Any, rows: Rows, scale: str, wanted: Wanted) -> LinkPrediction:
         """At intercepts of a kind or given as numbers; derivatives are those of what `scale` makes of it."""
-        if isinstance(kind, str) and kind in self._kinds:
-            return self._at_kind(kind, rows, wanted)
-        return self._at_numbers(kind, rows)
+        named = isinstance(kind, str) and kind in self._kinds
+        at = self._at_kind(kind, rows, wanted) if named else self._at_numbers(kind, rows)
+        return at if wanted.level is None else self._moved_by_response(at, kind, rows, scale, wanted)
+
+    def _moved_by_response(
+        self, at: LinkPrediction, kind: Any, rows: Rows, scale: str, wanted: Wanted
+    ) -> LinkPrediction:
+        """With derivatives in the response's own parameters, where it has some."""
+        return at
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         """At an intercept by name; with what standard errors need where there is a level."""

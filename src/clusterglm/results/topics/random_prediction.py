@@ -184,7 +184,7 @@ class RandomEffectsPredictions(GivenClusters):
         lacking[known] = ~found.resolved if found.exists else True
         rows.status.note(lacking, reason)
         if lacking.any() and wanted.level is None:
-            warnings.warn(f"{int(lacking.sum())} of {rows.size} rows: {reason}", PredictionWarning, stacklevel=6)
+            warnings.warn(f"{int(lacking.sum())} of {rows.size} rows: {reason}", PredictionWarning, stacklevel=7)
         of_new = None
         if wanted.interval == "cluster":
             of_new = where
@@ -231,7 +231,7 @@ class RandomEffectsPredictions(GivenClusters):
         rows.status.note(~resolved, _UNRESOLVED_GIVEN)
         if not resolved.all() and wanted.level is None:
             count = int(np.count_nonzero(~resolved))
-            warnings.warn(f"{count} of {n} rows: {_UNRESOLVED_GIVEN}", PredictionWarning, stacklevel=6)
+            warnings.warn(f"{count} of {n} rows: {_UNRESOLVED_GIVEN}", PredictionWarning, stacklevel=7)
         return LinkPrediction(link, np.zeros(n), np.zeros(n), own=own, cluster=np.arange(n))
 
     def _posterior_of(self, data: ModelData) -> Posterior:

@@ -205,6 +205,34 @@ def test_means_given_data_are_averages_over_the_density_of_the_intercept(family:
         assert found["std_error"] == pytest.approx(np.sqrt(G @ V @ G), rel=2e-4)
 
 
+@pytest.mark.parametrize("family", ["negative_binomial", "truncated_negative_binomial"])
+def test_effects_at_modes_are_those_of_all_parameters(family: str) -> None:
+    fit, d, y = fitted(family)
+    log_p, X, (theta, V) = LOG_P[family], design(fit, d), estimates(fit)
+    starts, h = np.flatnonzero(np.diff(d["id"], prepend=-1)), 1e-4
+    places = np.split(np.arange(len(d)), starts[1:])
+
+    def modes(at: np.ndarray) -> np.ndarray:
+        each = [of_cluster(log_p, y[rows], X[rows] @ at[:2], at[2], at[3:])[1] for rows in places]
+        return np.repeat(each, np.diff(np.append(starts, len(d))))
+
+    def effects(at: np.ndarray, u: np.ndarray) -> np.ndarray:
+        eta = X @ at[:2] + u
+        ends = [predicted(family, at[3:], eta + s * at[1]) for s in (h, -h)]
+        return (ends[0] - ends[1]) / (2.0 * h)
+
+    known = modes(theta)
+    slopes = by_differences(lambda at: effects(at, modes(at)).mean(), theta)
+    by_mode = (effects(theta, known + 1e-3) - effects(theta, known - 1e-3)) / 2e-3
+    noise = 0.0
+    for rows in places:
+        density, mode = of_cluster(log_p, y[rows], X[rows] @ theta[:2], theta[2], theta[3:])
+        noise += (by_mode[rows].sum() / len(d)) ** 2 * float(density @ (GRID - mode) ** 2)
+    found = fit.average_effects("x", kind="conditional").iloc[0]
+    assert found["estimate"] == pytest.approx(effects(theta, known).mean(), rel=1e-6)
+    assert found["std_error"] == pytest.approx(np.sqrt(slopes @ V @ slopes + noise), rel=3e-4)
+
+
 @pytest.mark.parametrize("right", ["", " + (x | id)"])
 @pytest.mark.parametrize("family", ["negative_binomial", "gamma"])
 def test_clusters_with_a_history_are_predicted_as_if_they_were_of_the_fit(family: str, right: str) -> None:

@@ -273,12 +273,6 @@ def test_every_other_member_says_why_not(salamanders: Any) -> None:
                 continue
             with pytest.raises(ClusterGLMError, match="parameters of its own"):
                 getattr(fit, name)()
-    for ask in (
-        lambda: salamanders.average_effects(kind="conditional"),
-        lambda: salamanders.predict(kind="posterior"),
-    ):
-        with pytest.raises(ClusterGLMError):
-            ask()
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,12 @@ def test_average_effects_are_of_the_mean(fitted: Any) -> None:
     ends = [fitted.predict(data.assign(x=data["x"] + side * h), kind="marginal").mean() for side in (1.0, -1.0)]
     found = fitted.average_effects("x", kind="marginal")
     np.testing.assert_allclose(found["estimate"], np.atleast_1d((ends[0] - ends[1]) / (2.0 * h)), rtol=1e-5)
+    if fitted.family != "ordinal" and fitted.fit.effects.children is None and not fitted.fit.effects.outside:
+        ends = [fitted.predict(data.assign(x=data["x"] + side * h), kind="conditional").mean() for side in (1.0, -1.0)]
+        at_modes = fitted.average_effects("x", kind="conditional")
+        np.testing.assert_allclose(at_modes["estimate"], np.atleast_1d((ends[0] - ends[1]) / (2.0 * h)), rtol=1e-5)
+        assert (at_modes["std_error"] > 0.0).all()
+        return
     with pytest.raises(ClusterGLMError, match="conditional"):
         fitted.average_effects("x", kind="conditional")
 

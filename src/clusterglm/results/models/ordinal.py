@@ -402,6 +402,8 @@ class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
 class OrdinalRandomEffectsResult(OrdinalSampling, AtModes, OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of ordered categories with a random intercept for each cluster."""
 
+    _mean_kinds = ("marginal", "typical")
+
     @property
     def pooled(self) -> OrdinalPooledResult:
         """The fit of this model without its random intercepts."""

@@ -36,6 +36,8 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 class OrdinalSeveral(OrdinalSampling, AtModes, OrdinalResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
+    _mean_kinds = ("marginal", "typical")
+
     def _cumulative_at(
         self, eta: Array, averaged: bool, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:

@@ -394,7 +394,6 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
     fit: OwnRandomEffectsFit
     _by_ratio = ("bootstrap", "boundary")
     _what_a_hint_advises = 'quadrature="auto" avoids it'
-    _mean_kinds = ("marginal", "typical")
 
     @property
     def _inner(self) -> Parameters:

@@ -51,7 +51,6 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
     fit: OwnMixedFit
     _by_ratio = ("bootstrap", "permutation")
     _kinds = ("typical", "conditional", "marginal")
-    _mean_kinds = ("marginal", "typical")
 
     @property
     def _inner(self) -> Parameters:

@@ -51,7 +51,9 @@ class OwnMeans:
     ) -> AverageEffects:
         own, each = self._family, list(changes)
         found: AverageEffects = super()._averaged(each, rows, kind, cov, scale=scale)  # type: ignore[misc]
-        if scale == "link" or not (own.mean_moves and own.values):
+        if not own.values or not (kind in _GIVEN_DATA or (own.mean_moves and scale != "link")):
+            return found
+        if found.gradient.shape[1] == len(self._parameters):  # where they move clusters too
             return found
 
         def estimate(at: Self) -> Array:

@@ -138,3 +138,73 @@ def test_a_constant_offset_far_out_is_what_the_intercept_takes_up(table: pd.Data
     fit, plain = (cg.pooled("y ~ x", table, offset=offset) for offset in (np.full(200, 1000.0), None))
     np.testing.assert_allclose(fit.params, plain.params - [1000.0, 0.0], rtol=1e-9)
     assert fit.data.notes == ()
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "negative_binomial": {}, "negative_binomial1": {}, "gamma": {}, "weibull": {}, "exponential": {},
+    "beta_binomial": {}, "gaussian": {}, "truncated_poisson": {}, "truncated_negative_binomial": {},
+    "probit": {"family": "binomial", "link": "probit"},
+    "cloglog": {"family": "binomial", "link": "cloglog"},
+    "ordinal": {"levels": [0, 1, 2]},
+    "ordinal_cloglog": {"family": "ordinal", "link": "cloglog", "levels": [0, 1, 2]},
+    "zeros": {"family": "poisson", "zero_inflation": "~ 1"},
+    "hurdle": {"family": "negative_binomial", "hurdle": "~ 1"},
+}  # fmt: skip
+RESPONSES = {
+    "gamma": "t", "weibull": "Surv(t, y)", "exponential": "Surv(t, y)", "gaussian": "v", "probit": "y", "cloglog": "y",
+    "beta_binomial": "cbind(some, 9 - some)", "ordinal": "level", "ordinal_cloglog": "level",
+    "truncated_poisson": "k", "truncated_negative_binomial": "k",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def responses(table: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    known = rng.normal(0.0, 0.3, 200)
+    eta = 0.4 + 0.3 * table.x + known + 0.5 * rng.normal(size=40)[table.g]
+    mixed = np.exp(eta) * rng.gamma(2.0, 0.5, 200)
+    p = 1.0 / (1.0 + np.exp(-eta))
+    d = table.assign(known=known, t=mixed, n=rng.poisson(mixed), v=eta + rng.normal(size=200))
+    d["k"] = 1 + rng.negative_binomial(1.0, 0.4, 200)
+    d["some"] = rng.binomial(9, rng.beta(3.0 * p, 3.0 - 3.0 * p))
+    return d.assign(level=np.digitize(eta + rng.logistic(size=200), [0.0, 1.0]))
+
+
+@pytest.mark.parametrize("verb", [cg.pooled, cg.random_effects])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_constant_in_an_offset_far_out_is_what_the_intercept_takes_up(
+    responses: pd.DataFrame, verb: Any, name: str
+) -> None:
+    formula, asked = f"{RESPONSES.get(name, 'n')} ~ x", {"family": name, "cluster": "g"} | OTHERS[name]
+    near = verb(formula, responses, offset="known", **asked)
+    shifted = [c == "(Intercept)" or "|" in c for c in near.params.index]
+    for far in (300.0, -300.0, -2000.0):
+        fit = verb(formula, responses, offset=responses.known + far, **asked)
+        assert fit.loglik == pytest.approx(near.loglik, abs=1e-7)
+        moved = fit.params - near.params
+        np.testing.assert_allclose(moved[~np.array(shifted)], 0.0, atol=1e-4)
+        np.testing.assert_allclose(np.abs(moved[shifted]), abs(far), rtol=1e-7)
+
+
+def exponential_of(table: pd.DataFrame, offset: np.ndarray[Any, Any]) -> float:
+    """The intercept of the exponential model without covariates: events over time at risk, in logarithms."""
+    return float(np.log(table.y.sum()) - np.logaddexp.reduce(np.log(table.t) + offset))
+
+
+def test_offsets_in_the_wrong_unit_are_fitted_from_where_they_put_the_intercept(responses: pd.DataFrame) -> None:
+    """Closed forms: the mean of gamma responses over exp(offset), and of times at risk."""
+    offset = np.random.default_rng(4).uniform(-590.0, 590.0, 200)
+    fit = cg.pooled("t ~ 1", responses, family="gamma", offset=offset)
+    assert fit.optimization.converged
+    mean = np.logaddexp.reduce(np.log(responses.t) - offset) - np.log(200.0)
+    assert fit.params["(Intercept)"] == pytest.approx(mean, rel=1e-9)
+    assert any("as no logarithm of an exposure does" in note for note in fit.data.notes)
+    fit = cg.pooled("Surv(t, y) ~ 1", responses, family="exponential", offset=offset)
+    assert fit.optimization.converged
+    assert fit.params["(Intercept)"] == pytest.approx(exponential_of(responses, offset), rel=1e-9)
+    for family, link in (("truncated_poisson", "log"), ("binomial", "cloglog")):
+        y = "k" if family != "binomial" else "y"
+        fit = cg.pooled(f"{y} ~ 1", responses, family=family, link=link, offset=offset)
+        assert fit.optimization.converged
+        with pytest.raises(DataError, match="offsets from -1e"):
+            cg.pooled(f"{y} ~ 1", responses, family=family, link=link, offset=offset + 100.0)

@@ -81,7 +81,7 @@ def refuse_bad_exposure(values: Array, keep: NDArray[np.bool_], name: str) -> No
 
 def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, response: Response) -> None:
     """Raise `DataError` on offsets with which float64 cannot compute."""
-    most = _LARGEST_LOG if response.exponential_mean else _OUTERMOST
+    most = _LARGEST_LOG if response.exponential_mean or response.exponential_tail else _OUTERMOST
     bad = keep & ~((total >= -_OUTERMOST) & (total <= most))
     if not bad.any():
         return

@@ -292,7 +292,7 @@ def maximize(
         raise DataError(
             "a log-likelihood that is no number, or has no derivatives, where the search begins",
             "data and start values at which it can be computed",
-            "columns of moderate size, other start values (start=), or a simpler model",
+            "columns and offsets of moderate size, other start values (start=), or a simpler model",
         )
     evaluations = 0 if begin is not None else 1
     model = _Model.of(current)

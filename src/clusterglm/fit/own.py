@@ -33,6 +33,7 @@ _DEFAULT = Control()
 _SIGMA_NEAR_ZERO = 1e-3  # sigma below this is compared with sigma = 0
 _NEAR_LIMIT = 0.25  # of the least working value: where a search begins that moments do not tell
 _PROBABLE = 12.0  # linear predictors of binary rows up to which no data are separated
+_FACTORS = (-700.0, 700.0)  # of offsets whose exponentials float64 holds
 _NOISE_OF_LOGLIK = 1e-9  # relative difference of log-likelihoods that says nothing
 
 
@@ -132,15 +133,18 @@ def fit_own_pooled(
         limit = fit_pooled(data, response.at_limit, control)
     rows = OwnRows(standardised(data, response, control), response) if rows is None else rows
     k, p = len(response.own), data.X.shape[1]
-    level, mean = response.start_level(data.a, data.b), np.zeros(data.n_obs)
+    level, mean = response.start_level(data.a, data.b, data.offset), np.exp(np.clip(data.offset, *_FACTORS))
     beta = np.zeros(p)
     if data.intercept is not None:
-        beta[data.intercept] = level - (data.offset.mean() if level != 0.0 else 0.0)
-    elif level != 0.0:
-        beta[:] = np.linalg.lstsq(data.X, level - data.offset, rcond=None)[0]
+        beta[data.intercept] = level
+    elif level != 0.0 and not response.location:
+        beta[:] = np.linalg.lstsq(data.X, np.full(data.n_obs, level), rcond=None)[0]
     if limit is not None and response.at_limit is not None:
         beta, mean = limit.beta, response.at_limit.mean(data.X @ limit.beta + data.offset)
-    start = rows.inside(beta, (), response.start(mean, data.a, data.b))
+    psi = response.start(mean, data.a, data.b)
+    if response.location:
+        psi[: response.n_thresholds] -= level
+    start = rows.inside(beta, (), psi)
     maximum = maximize(rows.pooled, start, control, radius=4.0, unit=rows.unit)
     psi, value = maximum.theta[len(maximum.theta) - k :], maximum.evaluation.value
     if limit is not None and at_end(response, psi, value, limit.loglik):

@@ -137,7 +137,7 @@ class PenalizedSums:
         if self.sums.data.intercept is not None:
             total = float(self.penalty.size.sum())
             mean = (self.sums.mean * total + 0.5) / (total + 1.0)
-            start[self.sums.data.intercept] = self.sums.response.link_function(np.array(mean))
+            start[self.sums.data.intercept] = self.sums.response.link_function(np.array(mean)) - self.sums.raised
         return start
 
 

@@ -107,7 +107,7 @@ def _start(sums: Sums, control: Control) -> tuple[Array, Surrogate | None]:
     """An intercept that fits the overall mean; for large data, the estimates of a sample of rows; and the sample."""
     start = np.zeros(sums.p)
     if sums.data.intercept is not None:
-        start[sums.data.intercept] = sums.response.link_function(np.array(sums.mean))
+        start[sums.data.intercept] = sums.response.link_function(np.array(sums.mean)) - sums.raised
     if sums.sample is None:
         return start, None
     X, a, b, offset = sums.sample.X, sums.sample.a, sums.sample.b, sums.sample.offset

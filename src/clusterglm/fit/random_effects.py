@@ -184,7 +184,8 @@ def fit_sums(
     if reached > _BOUNDLESS and not fix_sigma and response.bounded:
         raise ClusterError(
             f"sigma grew to {reached:.3g} while the log-likelihood still rose",
-            "clusters in which responses vary, so that a finite sigma is most likely",
+            "clusters in which responses vary, and offsets as small as linear predictors, so that a finite sigma is "
+            "most likely",
             "penalty='soft', whose estimates are finite; or hold sigma with sigma=..., fix_sigma=True",
         )
     return _finish(task, found, pooled, loglik)

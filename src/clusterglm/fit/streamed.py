@@ -39,9 +39,9 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> tuple[StreamedData, 
     if units is not None:
         gathered.blocks.rescale(*units)
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)
-    overall = response.overall_mean(successes, other, sum(each.expected for each in facts))
-    weights = weighing([each.weights for each in facts])
-    return data, Sums(gathered.blocks, data, standard, response, overall, sample, weights)
+    expected, weights = sum(each.expected for each in facts), weighing([each.weights for each in facts])
+    overall, raised = response.overall_mean(successes, other, expected), response.raised(other, expected)
+    return data, Sums(gathered.blocks, data, standard, response, overall, raised, sample, weights)
 
 
 def refuse_homogeneous_blocks(gathered: Gathered, request: Request) -> None:

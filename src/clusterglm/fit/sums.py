@@ -109,6 +109,8 @@ class Sums:
     response : Response
     mean : float
         The response's overall mean, offsets allowed for.
+    raised : float
+        What offsets add to linear predictors besides; see `Response.raised`.
     sample : Sample or None
         Rows to start from; None: all of them, where they are few or unknown.
     weights : Weighing
@@ -124,6 +126,7 @@ class Sums:
         standard: Standardisation,
         response: Response,
         mean: float,
+        raised: float,
         sample: Sample | None,
         weights: Weighing,
         sort: NDArray[np.int64] | None = None,
@@ -133,6 +136,7 @@ class Sums:
         self.standard = standard
         self.response = response
         self.mean = mean
+        self.raised = raised
         self.sample = sample
         self.weights = weights
         self._sort = sort
@@ -303,8 +307,9 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
         X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
         some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
-    mean, weights = _overall_mean(data, response), weighing([weight_sum(data)])
-    return Sums(InMemory(block), data, standard, response, mean, some, weights, rows.sort)
+    total, expected, weights = float(data.b.sum()), expected_at_zero(data, response), weighing([weight_sum(data)])
+    mean, raised = response.overall_mean(float(data.a.sum()), total, expected), response.raised(total, expected)
+    return Sums(InMemory(block), data, standard, response, mean, raised, some, weights, rows.sort)
 
 
 def in_free(full: Evaluation, parameters: Parameters) -> Evaluation:
@@ -330,10 +335,6 @@ def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) ->
     """X and the other arrays of some clusters, copied."""
     rows, starts = rows_of(data.starts, chosen)
     return X[rows], BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], data.cluster_weights[chosen])
-
-
-def _overall_mean(data: ModelData, response: Response) -> float:
-    return response.overall_mean(float(data.a.sum()), float(data.b.sum()), expected_at_zero(data, response))
 
 
 def _sent(plan: Plan) -> Plan | LastChosen:

@@ -195,7 +195,7 @@ def sums_within(data: ModelData, response: Response, threads: int) -> Sums:
     """The whole data as one block, columns centred whether or not the formula has an intercept."""
     standard = standardise(data.X, None, centred=True)
     block = Block(standard.X, data, response, threads)
-    return Sums(InMemory(block), data, standard, response, float("nan"), None, weighing([weight_sum(data)]))
+    return Sums(InMemory(block), data, standard, response, float("nan"), 0.0, None, weighing([weight_sum(data)]))
 
 
 def within_maximum(

@@ -60,7 +60,7 @@ class OwnPart:
         """Of a response that is the same in all rows; the search begins inside, where the maximum is at an end."""
         at = own
         if own.at_end:
-            mean = np.zeros(data.n_obs) if own.at_limit is None else own.at_limit.mean(data.X @ beta + data.offset)
+            mean = np.ones(data.n_obs) if own.at_limit is None else own.at_limit.mean(data.X @ beta + data.offset)
             at = own.at(own.start(mean, data.a, data.b))
         k = own.n_thresholds
         each = [Coordinate(name, "own" if own.scales else "threshold", prior=own.prior) for name in own.own[:k]]

@@ -24,6 +24,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_LEAST_LOG = -700.0  # of a number that float64 holds
 _NO_COUNTS = Counts(0, 0, 0.0, 0.0)  # of a block without rows
 INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
 
@@ -155,9 +156,9 @@ class Facts:
 
 
 def expected_at_zero(data: ModelData, response: Response) -> float:
-    """Sum of b exp(offset), of b alone where offsets are no factors of means; see `Response.overall_mean`."""
-    factors = response.exponential_mean and data.offset.any()
-    return float(data.b @ np.exp(data.offset)) if factors else float(data.b.sum())
+    """Sum of b exp(offset), or of b; see `Response.overall_mean` and `Response.raised`."""
+    factors = (response.exponential_mean or response.exponential_tail) and data.offset.any()
+    return float(data.b @ np.exp(np.maximum(data.offset, _LEAST_LOG))) if factors else float(data.b.sum())
 
 
 def facts_of(data: ModelData, response: Response, sample: int) -> Facts:

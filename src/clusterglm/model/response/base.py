@@ -151,6 +151,8 @@ class Response(ABC):
 
     exponential_mean: ClassVar[bool] = False
     """Whether the mean is exp(eta), so that an intercept is a factor of it."""
+    exponential_tail: ClassVar[bool] = False
+    """Whether log P falls as exp(eta) does where the mean is not exp(eta): no search may begin far above."""
     mean_is_a_row: ClassVar[bool] = True
     """Whether a row with a = 1 and b = 0 adds the logarithm of the mean: a success, or an exponential mean."""
     variance_curvature: ClassVar[float]
@@ -199,6 +201,16 @@ class Response(ABC):
         a, b, expected : float
             Sums of a, of b, and, where the mean is exponential, of b exp(offset).
         """
+
+    def raised(self, b: float, expected: float) -> float:
+        """What offsets, for which `overall_mean` does not allow, add to linear predictors on the whole.
+
+        Parameters
+        ----------
+        b, expected : float
+            Sums of b, and, where log P falls exponentially, of b exp(offset).
+        """
+        return float(np.log(expected / b)) if self.exponential_tail and b > 0.0 else 0.0
 
     @abstractmethod
     def rises_towards(self, a: Array, b: Array) -> Array:

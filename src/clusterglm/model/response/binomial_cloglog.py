@@ -20,6 +20,7 @@ class BinomialCloglog(Binomial):
     ratio = ("hazard ratio", "hazard")
     latent_variance = np.pi**2 / 6.0
     attenuation = 0.3
+    exponential_tail = True
 
     def mean(self, eta: Array) -> Array:
         return -np.expm1(-_exp(eta))

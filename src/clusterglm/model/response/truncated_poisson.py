@@ -22,6 +22,7 @@ class TruncatedPoissonLog(TruncatedCount):
     family = "truncated_poisson"
     link = "log"
     code = "truncated_poisson"
+    exponential_tail = True
     default = True
     ratio = ("rate ratio", "rate")
     additive = True

@@ -202,7 +202,7 @@ class OwnParameters(Response):
         Parameters
         ----------
         mean : ndarray, shape (n,)
-            Fitted by the model at the limit; without one, zeros.
+            Fitted by the model at the limit; without one, exp(offset).
         a, b : ndarray, shape (n,)
             The numbers of `rows`.
         """
@@ -215,8 +215,8 @@ class OwnParameters(Response):
         """Rows, shape (n,), by which psi is as good as at an edge of where there is a likelihood; None: not by rows."""
         return None
 
-    def start_level(self, a: Array, b: Array) -> float:
-        """Linear predictor at which a search begins that no model at the limit has prepared."""
+    def start_level(self, a: Array, b: Array, offset: Array) -> float:
+        """Linear predictor at an offset of 0, at which a search begins that no model at the limit has prepared."""
         return 0.0
 
     @abstractmethod

@@ -72,10 +72,10 @@ class Durations(OwnParameters):
         y = np.asarray(a) / b
         return np.abs(y), y > 0.0
 
-    def start_level(self, a: Array, b: Array) -> float:
+    def start_level(self, a: Array, b: Array, offset: Array) -> float:
         """Events over time at risk."""
-        t, event = self.times_of(a, b)
-        return float(np.log((b * event).sum() / (b * t).sum()))
+        (t, event), most = self.times_of(a, b), offset.max()
+        return float(np.log((b * event).sum() / (b * t * np.exp(offset - most)).sum()) - most)
 
     # Rows ------------------------------------------------------------------------------------------------------------
 

@@ -101,13 +101,15 @@ class GammaLog(OnePositive, Count):
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         """From the mean of logarithms, without covariates (Minka's approximation of the maximum)."""
-        y = a / b
-        s = max(float(np.log(np.average(y, weights=b)) - np.average(np.log(y), weights=b)), 1e-12)
+        y, log_y, offset = a / b, np.log(a / b), np.log(mean)
+        y, log_y = y * np.exp(offset.min() - offset), log_y + (offset.min() - offset)
+        s = max(float(np.log(np.average(y, weights=b)) - np.average(log_y, weights=b)), 1e-12)
         shape = (3.0 - s + np.sqrt((s - 3.0) ** 2 + 24.0 * s)) / (12.0 * s)
         return np.asarray(np.log(np.clip([shape], _LEAST_SHAPE, _MOST_SHAPE)))
 
-    def start_level(self, a: Array, b: Array) -> float:
-        return float(np.log(a.sum() / b.sum()))
+    def start_level(self, a: Array, b: Array, offset: Array) -> float:
+        least = offset.min()
+        return float(np.log((a * np.exp(least - offset)).sum() / b.sum()) - least)
 
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         groups = np.zeros(len(a), dtype=np.int64)

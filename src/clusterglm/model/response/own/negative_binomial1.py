@@ -17,6 +17,7 @@ from clusterglm.model.rising import rising
 
 _LARGEST_LOG = 600.0  # of sizes: further out nothing is lost, and nothing overflows
 _LEAST_ALPHA, _MOST_ALPHA = 1e-3, 20.0  # alpha worth starting from
+_LEAST_MEAN = 1e-300  # of a count: 0 of it is no excess
 
 
 class _Counts(PoissonLog):
@@ -99,7 +100,8 @@ class NegativeBinomial1(OnePositive, Count):
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         y = a / b
-        excess = float(np.sum(b * (y - mean) ** 2 / mean) / np.sum(b)) - 1.0
+        with np.errstate(over="ignore"):
+            excess = float(np.sum(b * (y - mean) ** 2 / np.maximum(mean, _LEAST_MEAN)) / np.sum(b)) - 1.0
         return np.asarray(np.log(np.clip([excess], _LEAST_ALPHA, _MOST_ALPHA)))
 
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:

@@ -34,6 +34,11 @@ class OrdinalCloglog(Cumulative):
             one = np.ones(np.shape(low))
             return np.asarray(self.binary.value(width, one, 0.0 * one) - np.exp(low))
 
+    def start_level(self, a: Array, b: Array, offset: Array) -> float:
+        """Such that exp(-eta), beyond which log P falls, is 1 on average."""
+        least = offset.min()
+        return float(np.log(np.average(np.exp(least - offset), weights=b)) - least)
+
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         y, k = self.categories(a, b), len(self.levels) - 1
         above, below = np.flatnonzero(y > 0), np.flatnonzero(y < k)

@@ -48,10 +48,10 @@ class Weibull(Durations):
         shape = np.sqrt(self.latent_variance) / max(float(sd), 1e-12)
         return np.asarray(np.log(np.clip([shape], _LEAST_POWER, _MOST_POWER)))
 
-    def start_level(self, a: Array, b: Array) -> float:
+    def start_level(self, a: Array, b: Array, offset: Array) -> float:
         """That of times which have the power of `start`."""
         t, event = self.times_of(a, b)
-        x = np.exp(self.start(np.zeros(0), a, b)[0]) * np.log(t)
+        x = np.exp(self.start(np.zeros(0), a, b)[0]) * np.log(t) + offset
         return float(np.log((b * event).sum()) - x.max() - np.log((b * np.exp(x - x.max())).sum()))
 
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:

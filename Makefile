@@ -80,8 +80,9 @@ wheel: $(BUILD)
 	cd build/wheel-venv && PYTHONPATH= bin/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
 
 # Nothing is fetched while it is built or read. The code on the pages runs in tests/test_docs.py.
+# (`--quiet` would keep from `--strict` the warnings that it is to fail on.)
 docs: $(DOCS) $(CORE)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf build dist site docs/pictures .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -236,7 +236,31 @@ def test_reference_has_every_kind_of_result():
         "Optimization",
         "ScalarEstimate",
         "Distribution",
+        "DispersionTest",  # of methods that only some kinds of results have
+        "StudyDesign",
     } <= described
+
+
+def test_each_class_has_one_place_and_each_page_a_name_of_its_own():
+    """Also on file systems that do not tell capitals apart, where one page would take another's place."""
+    pages = [entry.page.lower() for entry in reference.entries()]
+    assert len(set(pages)) == len(pages)
+    modules = [_object(entry.path) for entry in reference.entries() if entry.group == "module"]
+    there = {reference.home(module, name) for module in modules for name in reference.members(module)}
+    assert there.isdisjoint(entry.path for entry in reference.entries())
+
+
+def test_entries_that_say_the_same_stand_together():
+    pytest.importorskip("mkdocs")
+    entry = (
+        '<li class="doc-section-item field-body">\n<b><code>{}</code></b>\n(<code>{}</code>)\n–\n'
+        '<div class="doc-md-description">\n<p>{}</p>\n</div>\n</li>\n'
+    )
+    said = [("low", "ndarray, shape(k)", "Ends."), ("high", "ndarray, shape(k)", "Ends."), ("n", "int", "Ends.")]
+    page = "<ul>" + "".join(entry.format(*each) for each in [*said, ("seed", "int", "Of it.")]) + "</ul>"
+    text = re.sub(r"<[^>]*>", "", _tool("hooks").on_page_content(page))
+    assert re.sub(r"\s+", " ", text).split("Ends.")[0] == " low, high (ndarray, shape (k,)), n (int) – "
+    assert "seed (int) – Of it." in re.sub(r"\s+", " ", text)
 
 
 def test_everything_in_the_reference_says_what_it_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ import reference
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _CHOICES = re.compile(r"(\(<code>)\(((?:(?!</?code>).)*)\)(</code>)(?=, default|\s*\))", re.DOTALL)
 _NOTHING_SAID = re.compile(r"\s*–\s*<div class=\"doc-md-description\">\s*</div>")
+_ENTRY = re.compile(
+    r'<li class="doc-section-item field-body">\s*(<b><code>[^<]*</code></b>)((?:(?!</li>).)*?)\s*–\s*'
+    r'(<div class="doc-md-description">(?:(?!</li>).)*</div>)\s*</li>\s*',
+    re.DOTALL,
+)
+_SHAPE = re.compile(r"(ndarray, )shape\(((?:<[^>]*>|[^<>()])*)\)")
 _CODE_IN_TABLE = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _WRAPPED = re.compile(r'(<div class="[^"]*\bwrap\b[^"]*"><pre>(?:<span></span>)?<code>)(.*?)(</code>)', re.DOTALL)
 _WIDTH = 100  # of printed tables at most; a longer line is a sentence
@@ -53,13 +60,29 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_content(content: str, **_: Any) -> str:
     """Formulas as MathML, which browsers draw without a script; long sentences among what is printed are broken.
 
-    And | in tables' code, which elsewhere is escaped; and lists of types in the reference, without brackets in brackets
-    and dashes that nothing follows.
+    And | in tables' code, which elsewhere is escaped; and lists in the reference: types without brackets in brackets,
+    shapes as they are written, no dashes that nothing follows, and together what a docstring says of several names.
     """
     content = _NOTHING_SAID.sub("", _CHOICES.sub(r"\1\2\3", content))
+    content = _SHAPE.sub(lambda found: found[1] + _shape(re.sub("<[^>]*>", "", found[2])), _together(content))
     content = _WRAPPED.sub(lambda found: found[1] + "\n".join(map(_broken, found[2].split("\n"))) + found[3], content)
     content = _CODE_IN_TABLE.sub(lambda found: found[0].replace("\\|", "|"), content)
     return _FORMULA.sub(lambda found: _mathml(html.unescape(found[2]), found[1] == "div"), content)
+
+
+def _together(content: str) -> str:
+    """Entries of lists that follow each other and say the same, in one: the parser of docstrings took them apart."""
+    found = list(_ENTRY.finditer(content))
+    for entry, following in reversed(list(itertools.pairwise(found))):
+        if entry.end() == following.start() and entry[3] == following[3]:
+            kind = "" if entry[2] == following[2] else entry[2]
+            content = f"{content[: entry.end(1)]}{kind}, {content[following.start(1) :]}"
+    return content
+
+
+def _shape(lengths: str) -> str:
+    """The shape of an array, which the parser of docstrings takes for a call."""
+    return f"shape ({lengths})" if "," in lengths else f"shape ({lengths},)"
 
 
 def _broken(line: str) -> str:
@@ -115,5 +138,5 @@ def _index() -> str:
         text += f"\n## {title}\n\n| name | what it is |\n|---|---|\n"
         for entry in reference.entries():
             if entry.group == group:
-                text += f"| [`{entry.name}`]({entry.name}.md) | {entry.summary.replace('|', chr(92) + '|')} |\n"
+                text += f"| [`{entry.name}`]({Path(entry.page).name}) | {entry.summary.replace('|', chr(92) + '|')} |\n"
     return text

@@ -30,7 +30,9 @@ class Entry:
 
     @property
     def page(self) -> str:
-        return f"reference/{self.name}.md"
+        """Its page; none differs from another by capitals alone, which some file systems do not tell apart."""
+        capitals = self.group == "result" and self.name.lower() in clusterglm.__all__
+        return f"reference/{self.name}{'-result' if capitals else ''}.md"
 
     @property
     def public(self) -> str:
@@ -53,7 +55,7 @@ GROUPS = {
 IMPORTED = ("study", "sklearn")
 """Public modules that users import by themselves."""
 
-_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets", "likelihood.report")
+_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets", "data.planned", "likelihood.report")
 """Packages whose classes users get into their hands; those of others pass between rooms of the house."""
 
 
@@ -63,9 +65,12 @@ def entries() -> tuple[Entry, ...]:
     public = {name: getattr(clusterglm, name) for name in clusterglm.__all__ if not name.startswith("_")}
     public |= {name: importlib.import_module(f"clusterglm.{name}") for name in IMPORTED}
     found = {name: _entry(name, value) for name, value in public.items()}
-    returned = _returned(public.values())
-    for cls in [*returned, *_kinds_of(returned)]:
-        if cls.__name__ not in found and not _half(cls):
+    modules = [value for value in public.values() if isinstance(value, ModuleType)]
+    on_their_pages = {home(module, name) for module in modules for name in members(module)}
+    kinds = _kinds_of(_returned(public.values()))
+    for cls in [*kinds, *_returned([*public.values(), *kinds])]:
+        elsewhere = cls.__name__ in found or f"{cls.__module__}.{cls.__qualname__}" in on_their_pages
+        if not elsewhere and not _half(cls):
             found[cls.__name__] = _entry(cls.__name__, cls, _kind_of_result(cls))
     return tuple(
         sorted(
@@ -83,6 +88,7 @@ def members(module: ModuleType) -> list[str]:
         name
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)
+        if inspect.isclass(value) or module is not clusterglm.errors  # whose functions make the package's own messages
     ]
 
 

@@ -1,7 +1,12 @@
-"""Parameters that share an entry of a docstring have each its own type and default: those of the signature."""
+"""Parameters that share an entry of a docstring have each its own type and default: those of the signature.
+
+And a default that is a constant is the number or the words that it stands for.
+"""
 
 from __future__ import annotations
 
+import importlib
+import re
 from typing import Any
 
 from griffe import Class, DocstringSectionKind, Extension, Function
@@ -18,6 +23,11 @@ class OwnDefaults(Extension):
 
 
 def _correct(found: Function | Class) -> None:
+    for each in found.parameters:
+        if re.fullmatch(r"_?[A-Z][A-Z_]+", str(each.default)):
+            value = getattr(importlib.import_module(found.module.path), str(each.default))
+            if isinstance(value, int | float | str | tuple):
+                each.default = repr(value)
     if found.docstring is None:
         return
     known = {each.name: each for each in found.parameters}

@@ -324,6 +324,15 @@ def test_long_names_and_labels_fit() -> None:
         assert plot.ax.get_position().width > 0.4
 
 
+@pytest.mark.parametrize("parameter", [None, "week"])
+def test_names_of_neighbours_do_not_touch(fits: Fits, parameter: str | None) -> None:
+    plot = fits["random"].plot.influence(parameter=parameter, named=30)
+    plot.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in plot.ax.texts]
+    assert len(boxes) == 30
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
 def test_colours_differ(fits: Fits) -> None:
     """Within a theme, so that one can be replaced by the other's; from the paper by enough to be seen."""
     for theme in (LIGHT, DARK):

@@ -69,7 +69,7 @@ class Dask:
         ----------
         formula : str
         data : dask.dataframe.DataFrame, or str or Path
-            Parquet files at a path that this process and all workers see; see `open_files`.
+            Parquet files at a path that this process and all workers see: a folder, one, or a pattern.
         request : Request
         threads : int
             Not used: the workers' own numbers of threads are.
@@ -119,7 +119,7 @@ class Dask:
             yield from self.client.gather(self.client.compute(tasks))
 
     def results(self, work: Callable[[int], T], n: int, share: int | None = None) -> Generator[tuple[int, T]]:
-        """`work(k)` for k = 0, ..., n - 1 on the workers, in the order in which they are done; see `tasks.results`."""
+        """`work(k)` for k = 0, ..., n - 1 on the workers, in the order in which they are done."""
         return results(self.client, work, n, share)
 
     def _say(self, line: str) -> None:

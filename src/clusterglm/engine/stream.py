@@ -89,7 +89,7 @@ class Stream:
         ----------
         formula : str
         data : str or Path
-            Parquet files; see `open_files`.
+            Parquet files: a folder of them, one, or a pattern.
         request : Request
         threads : int
 

@@ -35,7 +35,7 @@ class ShapeEstimate:
     working : ndarray, shape (k,)
         The values in which the search was made.
     covariance : ndarray, shape (q, q)
-        Inverse observed information of beta, sigma and the working values (`RandomEffectsFit.all_parameters`); nan in
+        Inverse observed information of beta, sigma and the working values, in this order; nan in
         the rows of parameters without a standard error.
     notes : tuple of str
         What the model is where an estimate lies at the end of its range; a search that did not converge.

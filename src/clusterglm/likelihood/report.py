@@ -88,7 +88,7 @@ class IntegrationReport:
     error : float
         Bound of the absolute error of the log-likelihood, rounding included: the sum over clusters of what the change
         from a coarser rule bodes while rules converge, and of bounds of what the nodes do not cover; nan where it was
-        not computed. An estimate for responses whose clusters may have several summits (`Response.one_summit`).
+        not computed. An estimate for responses whose clusters may have several summits.
     unit : float
         What the log-likelihood is counted in where weights are small: the tolerance is for a log-likelihood over it.
     outside : OutsideReport or None

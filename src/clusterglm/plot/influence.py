@@ -16,7 +16,10 @@ from clusterglm.results.models.several import check_fit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from clusterglm.model.arrays import Array
+
 _A_LOT = 1.0  # a Cook's distance
+_SIZE = 8.0  # of labels, in points
 
 
 def influence(
@@ -79,19 +82,36 @@ def influence(
         for bound in bounds:
             if np.abs(values[known]).max(initial=0.0) > 0.6 * _A_LOT:
                 axis.axhline(bound, color=look.muted, linewidth=1.0, linestyle=":")
-        for k in most[known[most]]:
-            above = values[k] >= 0.0
-            axis.annotate(
-                wrapped(found.labels[k], 24, 1), (at[k], values[k]), xytext=(0, 5 if above else -5),
-                textcoords="offset points", ha="center", va="bottom" if above else "top", fontsize=8.0,
-            )  # fmt: skip
         axis.margins(y=0.14)
+        chosen = most[known[most]]
+        names = [wrapped(found.labels[k], 24, 1) for k in chosen]
+        for k, name, off in zip(chosen, names, _apart(axis, at[chosen], values[chosen], names), strict=True):
+            axis.annotate(
+                name, (at[k], values[k]), xytext=(0, off), textcoords="offset points", ha="center",
+                va="bottom" if off > 0.0 else "top", fontsize=_SIZE,
+            )  # fmt: skip
         axis.set_xlabel(f"{factor.capitalize() if factor == 'row' else factor}, in the order of the labels")
         how = "one step" if found.kind == "one_step" else "fitted again"
         words = "Cook's distance" if parameter is None else f"{parameter}: change in standard errors"
         axis.set_ylabel(wrapped(f"{words} ({how})", 40))
         axis.grid(visible=False, axis="x")
     return Plot(axis, table)
+
+
+def _apart(axis: Axes, x: Array, y: Array, words: list[str]) -> list[float]:
+    """How many points from its own each word is written, so that none is over another, to the height of a letter."""
+    box, inch = axis.get_window_extent(), axis.figure.dpi
+    wide, high = box.width * 72.0 / inch, box.height * 72.0 / inch
+    (left, right), (low, up) = axis.get_xlim(), axis.get_ylim()
+    taken: list[tuple[float, float, float]] = []
+    offsets = []
+    for place, value, word in zip(x * wide / (right - left), y * high / (up - low), words, strict=True):
+        off, half = (5.0 if value >= 0.0 else -5.0), 0.3 * _SIZE * len(word) + 2.0
+        while any(abs(place - a) < half + b and abs(value + off - c) < 1.2 * _SIZE for a, b, c in taken):
+            off += np.copysign(1.3 * _SIZE, off)
+        taken.append((place, half, value + off))
+        offsets.append(off)
+    return offsets
 
 
 def _of(fit: Result, kind: str) -> Influence:

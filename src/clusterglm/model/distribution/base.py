@@ -48,7 +48,7 @@ class Distribution(ABC):
     """Distribution of the random intercept b.
 
     Of a scale family, b is sigma times a draw of the standard member. In general b / sigma has the distribution
-    `at(sigma)`, whose shape may depend on sigma (`by_scale.ShapedByScale`). To add a scale family: a file with
+    `at(sigma)`, whose shape may depend on sigma. To add a scale family: a file with
     `log_density`, `quantile_of_normal` and the few numbers below.
     """
 
@@ -72,7 +72,7 @@ class Distribution(ABC):
     density_scale: ClassVar[bool] = True
     """Whether scale="density" is offered: the core then knows a density with a continuous slope."""
     smoothed: ClassVar[bool] = False
-    """Whether the shape is a vector, estimated under a penalty on the roughness of the density (`fit/smooth.py`)."""
+    """Whether the shape is a vector, estimated under a penalty on the roughness of the density."""
     smoothness: float | None = None
     """Weight of that penalty, where it is given."""
     least: ClassVar[float] = 1.0 / 128.0

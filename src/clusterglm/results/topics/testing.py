@@ -127,8 +127,8 @@ class Hypotheses(Pieces):
         ----------
         expressions : str, sequence of str, or mapping of str to str
             Such as `"exp(a) / b"`, of coefficients and other parameters by the names that `cov()` has, those that are
-            not plain words in backquotes: "exp(`(Intercept)`)". Arithmetic and the functions of formulas that have a
-            derivative: `exp`, `log`, `sqrt`, `plogis`, `qlogis`, `pnorm` and the like. A mapping names them.
+            not plain words in backquotes: ``"exp(`(Intercept)`)"``. Arithmetic and the functions of formulas that have
+            a derivative: `exp`, `log`, `sqrt`, `plogis`, `qlogis`, `pnorm` and the like. A mapping names them.
         level : float
             Coverage of the intervals.
         cov : {"observed", "robust", "quasi"}

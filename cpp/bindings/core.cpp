@@ -400,4 +400,5 @@ NB_MODULE(_core, module) {
     module.def("conditional", &conditional, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),
                nb::arg("hessian"), nb::arg("scores").none() = nb::none(), nb::arg("threads") = 1);
     add_crossed(module);
+    add_normal(module);
 }

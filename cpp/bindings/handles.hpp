@@ -30,6 +30,9 @@ extern const Kernels* chosen;
 // Passes over units that other factors cross.
 void add_crossed(nb::module_& module);
 
+// Sums over the units of normal responses.
+void add_normal(nb::module_& module);
+
 inline void require(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
 }

@@ -12,6 +12,9 @@ const Kernels& kernels() {
                                &clusterglm::evaluate_nested,
                                &clusterglm::evaluate_crossed,
                                &clusterglm::conditional,
-                               &clusterglm::side_by_side};
+                               &clusterglm::side_by_side,
+                               &clusterglm::normal_products,
+                               &clusterglm::normal_value,
+                               &clusterglm::normal_slopes};
     return table;
 }

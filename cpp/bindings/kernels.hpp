@@ -6,6 +6,7 @@
 #include "clusterglm/crossed.hpp"
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/nested.hpp"
+#include "clusterglm/normal.hpp"
 #include "clusterglm/vector.hpp"
 #include "functions.hpp"
 
@@ -34,6 +35,9 @@ struct Kernels {
     decltype(&clusterglm::evaluate_crossed) crossed;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
+    decltype(&clusterglm::normal_products) normal_products;
+    decltype(&clusterglm::normal_value) normal_value;
+    decltype(&clusterglm::normal_slopes) normal_slopes;
 };
 
 // The kernels of this module.

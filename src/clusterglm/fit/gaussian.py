@@ -31,6 +31,7 @@ from clusterglm.likelihood.gaussian.statistics import Statistics, statistics_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.large_data import NORMAL_CLUSTERS_AT_ONCE
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
 from clusterglm.model.response.continuous.gaussian import GaussianIdentity
 
@@ -165,11 +166,6 @@ def responses(data: ModelData) -> Array:
     return np.asarray(y - data.offset) if data.offset.any() else np.asarray(y)
 
 
-def side_by_side(X: Array, y: Array) -> Array:
-    """[X y], each column of which lies together in memory."""
-    return np.concatenate([X.T, y[None]]).T
-
-
 def _ones(weights: Array) -> bool:
     """Whether all are one, known without a look at each where one stands for all."""
     return bool(weights[0] == 1.0) if weights.strides == (0,) else bool((weights == 1.0).all())
@@ -197,7 +193,7 @@ def _statistics(X: Array, y: Array, data: ModelData, columns: Array) -> Statisti
     effects = data.effects
     assert effects is not None
     Z = effects.Z if np.array_equal(columns, np.eye(len(columns))) else effects.Z @ columns
-    return statistics_of(side_by_side(X, y), Z, factors_of(effects), data.weights, row_weights(data))
+    return statistics_of(X, y, Z, factors_of(effects), data.weights, row_weights(data))
 
 
 # Least squares --------------------------------------------------------------------------------------------------------
@@ -216,8 +212,8 @@ def fit_gaussian_pooled(data: ModelData, reml: bool = False) -> GaussianPooledFi
     return _least_squares(data, standardise(data.X, data.intercept), reml)[0]
 
 
-def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tuple[GaussianPooledFit, Array]:
-    """The fit, and the standardised coefficients."""
+def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tuple[GaussianPooledFit, Array, Array]:
+    """The fit, the standardised coefficients, and what they leave of the responses."""
     y, w = responses(data), data.weights * row_weights(data)
     n, p = float(w.sum()), data.X.shape[1]
     weighted = standard.X if (w == 1.0).all() else standard.X * w[:, None]
@@ -242,7 +238,7 @@ def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tu
         loglik -= 0.5 * (np.linalg.slogdet(gram)[1] - 2.0 * np.linalg.slogdet(L)[1])
     story = Optimization("converged", CLOSED, 0, 1, 0.0, ())
     fit = GaussianPooledFit(L @ gamma, float(np.sqrt(s2)), covariance, hessian, float(loglik), rss, reml, story)
-    return fit, gamma
+    return fit, gamma, left
 
 
 def _solved(gram: Array, X: Array, weighted: Array, y: Array, w: Array) -> Array:
@@ -250,10 +246,9 @@ def _solved(gram: Array, X: Array, weighted: Array, y: Array, w: Array) -> Array
     if len(y) < _MANY_ROWS or not X.shape[1]:
         root = np.sqrt(w)
         return np.asarray(np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]) if X.shape[1] else np.zeros(0)
-    factor, gamma = cho_factor(gram), np.zeros(X.shape[1])
-    for _ in range(2):
-        gamma = gamma + cho_solve(factor, weighted.T @ (y - X @ gamma))
-    return gamma
+    factor = cho_factor(gram)
+    gamma = cho_solve(factor, weighted.T @ y)
+    return np.asarray(gamma + cho_solve(factor, weighted.T @ (y - X @ gamma)))
 
 
 def _refuse_perfect(data: ModelData, y: Array, rss: float, total: float, n: float, p: int) -> None:
@@ -299,14 +294,15 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     assert effects is not None
     check_levels(data)
     standard = standardise(data.X, data.intercept)
-    pooled, gamma = _least_squares(data, standard, reml)
+    pooled, gamma, left = _least_squares(data, standard, reml)
     covariance = effects.covariance
     columns, inside = units(effects)
     unit = pooled.residual_sd
-    left = (responses(data) - standard.X @ gamma) / unit
+    left /= unit
     task = Task(_statistics(standard.X, left, data, columns), covariance, reml)
     first = None if begin is None else inside @ (begin[:-1] / begin[-1] ** task.exponents)
-    one_of = one_in(data.n_clusters) if _independent(data) else None
+    quick = task.statistics.packed is not None and data.n_clusters <= NORMAL_CLUSTERS_AT_ONCE
+    one_of = one_in(data.n_clusters) if _independent(data) and not quick else None
     if first is None and one_of is not None:
         first = _of_a_sample(data, one_of, standard.X, left, columns, reml)
     found, held = maximum_of(task, control, first)
@@ -354,9 +350,7 @@ def _of_a_sample(data: ModelData, every: int, X: Array, y: Array, columns: Array
     rows, starts = rows_of(data.starts, chosen)
     some = effects.taken(rows, starts)
     weights = np.repeat(data.cluster_weights[chosen], np.diff(starts))
-    found = statistics_of(
-        side_by_side(X[rows], y[rows]), some.Z @ columns, factors_of(some), data.weights[rows], weights
-    )
+    found = statistics_of(X[rows], y[rows], some.Z @ columns, factors_of(some), data.weights[rows], weights)
     task = Task(found, some.covariance, reml)
     start = max(starts_of(task), key=task.value)
     try:

@@ -26,7 +26,6 @@ from clusterglm.fit.gaussian import (
     factors_of,
     on_user_scale,
     row_weights,
-    side_by_side,
     units,
 )
 from clusterglm.fit.gaussian_search import maximum_of
@@ -346,7 +345,7 @@ def _task(data: ModelData, X: Array, y: Array, Z: Array, weights: Array, form: Q
     effects = data.effects
     assert effects is not None
     of_clusters = row_weights(data)
-    found = statistics_of(side_by_side(X, y), Z, factors_of(effects), weights, of_clusters)
+    found = statistics_of(X, y, Z, factors_of(effects), weights, of_clusters)
     return Task(replace(found, n=float(data.weights @ of_clusters)), effects.covariance, form.reml, form.known_sd)
 
 

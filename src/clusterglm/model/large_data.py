@@ -20,6 +20,8 @@ FEWEST_SAMPLED, MOST_SAMPLED, MOST_SAMPLED_ROWS = 1_000, 60_000, 600_000
 """... but not fewer than the first (there is no sample then), nor more than the others, in clusters and in rows."""
 SAMPLES_FOR_EFFECTS = (500, 2_000)
 """Fewest and most clusters, one in twenty, from which a fit of several random effects to four times as many starts."""
+NORMAL_CLUSTERS_AT_ONCE = 50_000
+"""Clusters of normal responses with few effects up to which a search is done before a sample has been looked at."""
 MANY_FOR_POINTS = 500
 """Clusters from which the errors of integrals over several effects are judged together."""
 SAMPLE_FOR_RULES = 2_000

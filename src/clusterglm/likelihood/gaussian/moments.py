@@ -29,6 +29,7 @@ from clusterglm.likelihood.gaussian.small import (
     weighted_sum,
 )
 from clusterglm.likelihood.gaussian.statistics import Outside, Statistics
+from clusterglm.likelihood.gaussian.sums import Sums
 from clusterglm.model.arrays import Array
 
 
@@ -91,27 +92,25 @@ class Moments:
         log|V|, weighted by cluster.
     S : ndarray, shape (k, k)
         U' V^-1 U, likewise.
-    K : ndarray, shape (U, d, d)
-        (M1^-1 + Z1' Z1)^-1 of each unit.
-    B : ndarray, shape (U, d, d)
-        I - Z1' Z1 K.
     parts : list of Part
     """
 
     def __init__(self, statistics: Statistics, roots: Sequence[Array]) -> None:
         self.statistics = statistics
-        G, R, w = statistics.squares, statistics.products, statistics.weights
-        L = roots[statistics.layout.inner]
-        inverse, logdet = inverse_and_logdet(np.eye(len(L)) + product(L.T, product(G, L)))
-        self.K = product(L, product(inverse, L.T))
-        self.B = np.eye(len(L)) - product(G, self.K)
-        KR = product(self.K, R)
-        self.logdet = float(w @ logdet)
-        S = statistics.total - summed(R, w, KR)
         self.parts: list[Part] = []
         self._last: tuple[Array, Array] | None = None
         self._known: dict[int, Array] = {}
+        self._L = roots[statistics.layout.inner]
+        R, w = statistics.products, statistics.weights
         self._left = R.copy() if statistics.outside else R
+        self._sums: Sums | None = None
+        if statistics.packed is not None:
+            self._sums = Sums(statistics.packed, self._L)
+            self.logdet, self.S = self._sums.logdet, statistics.total - self._sums.explained
+            return
+        KR = product(self.K, R)
+        self.logdet = float(w @ self._relative[1])
+        S = statistics.total - summed(R, w, KR)
         outer = [roots[k] for k in statistics.layout.outer]
         for outside in statistics.outside:
             part, logdets, explained = self._eliminated(outside, KR, outer)
@@ -120,6 +119,23 @@ class Moments:
             S -= explained
             self._left[part.units] -= outside.spread(part.KR)
         self.S = 0.5 * (S + S.T)
+
+    @cached_property
+    def _relative(self) -> tuple[Array, Array]:
+        """(M1^-1 + Z1' Z1)^-1 and log|V1| of each unit."""
+        L, G = self._L, self.statistics.squares
+        inverse, logdet = inverse_and_logdet(np.eye(len(L)) + product(L.T, product(G, L)))
+        return product(L, product(inverse, L.T)), logdet
+
+    @property
+    def K(self) -> Array:  # noqa: N802  # as the formulas have it
+        """(M1^-1 + Z1' Z1)^-1 of each unit, shape (U, d, d)."""
+        return self._relative[0]
+
+    @cached_property
+    def B(self) -> Array:  # noqa: N802
+        """I - Z1' Z1 K of each unit, shape (U, d, d)."""
+        return np.asarray(np.eye(len(self._L)) - product(self.statistics.squares, self.K))
 
     @cached_property
     def alone(self) -> Array:
@@ -167,6 +183,8 @@ class Moments:
 
     def gradients(self, C: Array) -> tuple[list[Array], list[Array]]:
         """Sums over levels of H_aa, shape (d, d), and of T_a C x T_a C, shape (d, d, c, c), for each factor."""
+        if self._sums is not None and C.shape[1] == 1:
+            return self._sums.gradients(C)
         statistics, w = self.statistics, self.statistics.weights
         of_H: list[Array] = [np.zeros(0)] * len(statistics.factors)
         of_T: list[Array] = [np.zeros(0)] * len(statistics.factors)
@@ -188,6 +206,8 @@ class Moments:
 
     def slopes(self, directions: Sequence[Direction], C: Array) -> Array:
         """First derivatives of S times C, shape (r, k, c); C (k, c)."""
+        if self._sums is not None and C.shape[1] == 1:
+            return self._sums.slopes([each.E for each in directions], C)
         found, w = np.zeros((len(directions), len(self.S), C.shape[1])), self.statistics.weights
         t, Bt = self.of_units(C), transposed(self.B)
         for k, direction in enumerate(directions):
@@ -223,18 +243,21 @@ class Moments:
         self, directions: Sequence[Direction], own: list[int], C: Array, of_logdet: Array, of_S: Array
     ) -> None:
         """What single units give: with H0 in the place of H."""
-        w, H0, t = self.statistics.weights, self.alone, self.of_units(C)
-        of_pairs = pairs(w, H0, H0)
-        tHt = _between(w, t, H0) if C.shape[1] == 1 else None
+        w, one, tHt = self.statistics.weights, C.shape[1] == 1, None
+        if self._sums is not None and one:
+            of_pairs, tHt = self._sums.pairs(C)
+        else:
+            of_pairs = pairs(w, self.alone, self.alone)
+            tHt = _between(w, self.of_units(C), self.alone) if one else None
         for i, k in enumerate(own):
             E = directions[k].E
-            Et = product(E, t) if tHt is None else t
+            Et = product(E, self.of_units(C)) if tHt is None else E
             for j in own[i:]:
                 of_logdet[k, j] -= float(np.einsum("ab,bcea,ce->", E, of_pairs, directions[j].E))
                 if tHt is not None:
                     of_S[k, j] += 2.0 * float(np.einsum("ab,abce,ce->", E, tHt, directions[j].E))
                     continue
-                twice = summed(Et, w, product(H0, product(directions[j].E, t)))
+                twice = summed(Et, w, product(self.alone, product(directions[j].E, self.of_units(C))))
                 of_S[k, j] += twice + twice.T
 
     # Predictions ------------------------------------------------------------------------------------------------------

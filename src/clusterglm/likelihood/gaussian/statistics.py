@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import bsr_array, csr_array
 
+from clusterglm import _core
 from clusterglm.errors import OptionError
 from clusterglm.likelihood.gaussian.layout import Factor, Group, Layout, layout_of
 from clusterglm.likelihood.gaussian.small import product, transposed
@@ -122,6 +124,22 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Units without others outside of them, padded with empty ones to whole packs of the core, M of them.
+
+    Parameters
+    ----------
+    squares : ndarray, shape (d, d, M)
+    products : ndarray, shape (d, k, M)
+    weights : ndarray, shape (M,)
+    """
+
+    squares: Array
+    products: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Sums of products of rows, weighted by case; U units with d effects each, columns U = [X y] of k.
 
@@ -151,6 +169,16 @@ class Statistics:
     outside: tuple[Outside, ...]
     n: float
 
+    @cached_property
+    def packed(self) -> Packed | None:
+        """The units as the core takes them; None where it does not know so many effects, or factors cross or nest."""
+        d = self.squares.shape[-1]
+        if self.outside or not 1 <= d <= _core.NORMAL_EFFECTS:
+            return None
+        weights = np.zeros(in_packs(len(self.weights)))
+        weights[: len(self.weights)] = self.weights
+        return Packed(_by_entry(self.squares), _by_entry(self.products), weights)
+
     @property
     def inner(self) -> Factor:
         """The factor whose levels are the units."""
@@ -169,14 +197,14 @@ class Statistics:
 
 
 def statistics_of(
-    columns: Array, Z: Array, factors: Sequence[Factor], weights: Array, cluster_weights: Array
+    X: Array, y: Array, Z: Array, factors: Sequence[Factor], weights: Array, cluster_weights: Array
 ) -> Statistics:
-    """One pass over the rows.
+    """One pass over the rows, of U = [X y].
 
     Parameters
     ----------
-    columns : ndarray, shape (n, k)
-        U = [X y].
+    X : ndarray, shape (n, k - 1)
+    y : ndarray, shape (n,)
     Z : ndarray, shape (n, q)
         Columns of all effects.
     factors : sequence of Factor
@@ -192,44 +220,67 @@ def statistics_of(
     layout = layout_of(factors)
     inner = factors[layout.inner]
     _refuse_large(layout, factors)
-    place = np.empty(inner.levels, dtype=np.int64)
-    place[layout.units] = np.arange(inner.levels)
-    unit = place[inner.codes]
+    unit = inner.codes
+    if layout.outer:
+        place = np.empty(inner.levels, dtype=np.int64)
+        place[layout.units] = np.arange(inner.levels)
+        unit = place[inner.codes]
     ordered = bool((unit[1:] >= unit[:-1]).all())
     order = None if ordered else np.argsort(unit, kind="stable")
     if order is not None:
-        columns, Z, unit = columns[order], Z[order], unit[order]
+        X, y, Z, unit = X[order], y[order], Z[order], unit[order]
         weights, cluster_weights = weights[order], cluster_weights[order]
     starts = np.searchsorted(unit, np.arange(inner.levels))
     even, alike = _ones(weights), _ones(cluster_weights)
-    weighted = columns if even else columns * weights[:, None]
-    total = np.asarray((weighted if alike else weighted * cluster_weights[:, None]).T @ columns)
-    Z1 = Z[:, inner.columns]
-    squares = _products(Z1 if even else Z1 * weights[:, None], Z1, starts)
-    products = _products(Z1, weighted, starts)
+    Z1 = np.ascontiguousarray(Z if len(inner.columns) == Z.shape[1] else Z[:, inner.columns])
+    weighted = Z1 if even else Z1 * weights[:, None]
+    squares, products = _products(weighted, [Z1], starts), _products(weighted, [X, y[:, None]], starts)
+    total = _gram(X, y, None if even and alike else weights * cluster_weights)
     of_unit = np.ones(inner.levels) if alike else cluster_weights[starts]
     codes = [factors[k].codes if order is None else factors[k].codes[order] for k in layout.outer]
     outer = [(factors[k], own) for k, own in zip(layout.outer, codes, strict=True)]
-    outside = tuple(_outside(group, outer, unit, Z, Z1, weighted, weights, of_unit) for group in layout.groups)
-    n = float(len(columns)) if even and alike else float(weights @ cluster_weights)
+    columns = np.column_stack([X, y]) * weights[:, None] if layout.groups else X
+    outside = tuple(_outside(group, outer, unit, Z, Z1, columns, weights, of_unit) for group in layout.groups)
+    n = float(len(y)) if even and alike else float(weights @ cluster_weights)
     return Statistics(layout, tuple(factors), total, squares, products, of_unit, outside, n)
+
+
+def in_packs(count: int) -> int:
+    """So many, and as many more as make packs of four."""
+    return -(-count // 4) * 4
+
+
+def _by_entry(A: Array) -> Array:
+    """Stacks of matrices, (m, i, j), with the numbers of an entry together, (i, j, M)."""
+    m, i, j = A.shape
+    found = np.zeros((i, j, in_packs(m)))
+    found[..., :m] = A.transpose(1, 2, 0)
+    return found
 
 
 def _ones(weights: Array) -> bool:
     return bool(weights[0] == 1.0) if weights.strides == (0,) else bool((weights == 1.0).all())
 
 
-def _products(left: Array, right: Array, starts: _Integers) -> Array:
-    """Sums over runs of rows of left' right, shape (runs, i, j): rows of a run by the effects i."""
-    (n, i), j = left.shape, right.shape[1]
-    found = np.empty((i, len(starts), j))
-    columns = np.ascontiguousarray(right.T)
-    for a in range(i):
-        column = np.ascontiguousarray(left[:, a])
-        ones = n > 0 and bool(column[0] == 1.0) and bool((column == 1.0).all())
-        for b in range(j):
-            found[a, :, b] = np.add.reduceat(columns[b] if ones else column * columns[b], starts)
-    return found.transpose(1, 0, 2)
+def _gram(X: Array, y: Array, weights: Array | None) -> Array:
+    """[X y]' [X y], weighted, without all columns beside each other: no other array of their size."""
+    p = X.shape[1]
+    found, own = np.empty((p + 1, p + 1)), X if weights is None else X * weights[:, None]
+    found[:p, :p], found[:p, p] = own.T @ X, own.T @ y
+    found[p, :p] = found[:p, p]
+    found[p, p] = y @ y if weights is None else y @ (weights * y)
+    return found
+
+
+def _products(left: Array, right: Sequence[Array], starts: _Integers) -> Array:
+    """Sums over runs of rows of left' [right], (runs, i, j), an entry's numbers of all runs together in memory."""
+    runs, one = len(starts), np.ascontiguousarray(left)
+    found = np.zeros((left.shape[1], sum(each.shape[1] for each in right), in_packs(runs)))
+    ends, place = np.append(starts, len(left)).astype(np.int64), 0
+    for each in right:
+        _core.normal_products(one, np.ascontiguousarray(each), ends, found, place)
+        place += each.shape[1]
+    return found[:, :, :runs].transpose(2, 0, 1)
 
 
 def _refuse_large(layout: Layout, factors: Sequence[Factor]) -> None:
@@ -275,7 +326,7 @@ def _outside(
         Zi = Z[some][:, factor.columns] * w[:, None]
         key, starts, order = _runs(component * q + places[i])
         at = key // q, key % q
-        sums = _products(np.ascontiguousarray(Z[some][:, factor.columns][order]), weighted[some][order], starts)
+        sums = _products(Z[some][:, factor.columns][order], [weighted[some][order]], starts)
         for b in range(factor.n_effects):
             products[at[0], at[1] + b] = sums[:, b]
         for other in range(i, len(outer)):
@@ -283,13 +334,13 @@ def _outside(
             key, starts, order = _runs((component * q + places[i]) * q + places[other])
             at_c, rest = np.divmod(key, q * q)
             left, right = np.divmod(rest, q)
-            sums = _products(np.ascontiguousarray(Zi[order]), Zj[order], starts)
+            sums = _products(Zi[order], [Zj[order]], starts)
             for b in range(factor.n_effects):
                 for e in range(outer[other][0].n_effects):
                     squares[at_c, left + b, right + e] = sums[:, b, e]
                     squares[at_c, right + e, left + b] = sums[:, b, e]
         key, starts, order = _runs(own * q + places[i])
-        sums = _products(np.ascontiguousarray(Z1[some][order]), Zi[order], starts)
+        sums = _products(Z1[some][order], [Zi[order]], starts)
         entries += [(key // q * d + a, key % q + b, sums[:, a, b]) for a in range(d) for b in range(factor.n_effects)]
     rows, places_of, values = (np.concatenate(part) for part in zip(*entries, strict=True))
     starts = np.searchsorted(group.component, np.arange(C))

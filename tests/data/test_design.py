@@ -163,7 +163,7 @@ def test_offsets_of_new_data() -> None:
     ("formula", "kind", "named"),
     [
         ("y ~ x trt", FormulaError, "missing operator"),
-        ("y ~ x + 2", FormulaError, "numeric literals"),
+        ("y ~ x + 2", FormulaError, "0 and 1 alone"),
         ("y ~ bs(x, degree=4, df=1)", FormulaError, "bs"),
         ("y ~ np.nosuch(x)", FormulaError, "nosuch"),
         ("y ~ when", DesignError, "'when' holds dates"),

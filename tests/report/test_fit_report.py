@@ -383,6 +383,18 @@ PROBE = """<!DOCTYPE html><title>probe</title><body><pre id="out"></pre>
 });</script>"""
 
 
+@pytest.mark.parametrize("zeros", ["zero_inflation", "hurdle"])
+def test_zeros_beside_factors_that_cross(tmp_path: Path, zeros: str) -> None:
+    salamanders = cg.datasets.load("salamanders")
+    model = {"family": "poisson", zeros: "~ mined", "quadrature": "laplace"}
+    fit = cg.random_effects("count ~ mined + (1 | site) + (1 | spp)", salamanders, **model)
+    text = fit.report(tmp_path / "fit.html", data=salamanders, n_boot=0, n_sim=0).read_text(encoding="utf-8")
+    assert "could not be made" not in text
+    assert "Exponentiated: rate ratios and odds ratios" in text
+    assert "Few clusters" in text
+    assert "sandwich" not in text  # there is none
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize(
     ("name", "width"), [("random", 400), ("random", 360), ("counts", 400), ("fixed", 360), ("random", 1300)]

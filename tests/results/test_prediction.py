@@ -19,6 +19,7 @@ from clusterglm.likelihood import reference
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.topics.newdata import RowStatus
 
 KINDS = ("typical", "conditional", "marginal")
 
@@ -292,6 +293,13 @@ def test_without_a_level_one_warning_counts_the_reasons(fit: RandomEffectsResult
     assert "6 of 7 rows cannot be predicted (1: missing value in 'x'" in str(caught[0].message)
     assert "and 3 other reasons" in str(caught[0].message)
     assert found.notna().to_list() == [True] + 6 * [False]
+
+
+def test_a_single_further_reason_is_one() -> None:
+    status = RowStatus(4)
+    for row, reason in enumerate("abcd"):
+        status.refuse(np.arange(4) == row, reason)
+    assert str(status) == "1: a; 1: b; 1: c; and 1 other reason"
 
 
 def test_many_unseen_clusters_are_summed_up(fit: RandomEffectsResult) -> None:

@@ -71,9 +71,9 @@ def refuse_bad_exposure(values: Array, keep: NDArray[np.bool_], name: str) -> No
     """Raise `DataError` unless all exposures in use are positive and finite."""
     bad = keep & ~((values > 0.0) & (values < np.inf))
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+        first, given = int(np.flatnonzero(bad)[0]), "" if name == "exposure" else repr(name)
         raise DataError(
-            f"exposure={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
+            f"exposure={given} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
             "positive, finite exposures: times, areas, or persons at risk",
             "drop rows without exposure, or replace it by a missing value",
         )
@@ -88,7 +88,7 @@ def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, respons
     first = int(np.flatnonzero(bad)[0])
     infinite = not np.isfinite(total[first])
     raise DataError(
-        f"the offset {label} is {total[first]:g} in row {first} ({int(bad.sum())} such rows)",
+        f"{_named(label)} is {total[first]:g} in row {first} ({int(bad.sum())} such rows)",
         "finite offsets" if infinite else f"offsets from {-_OUTERMOST:g} to {most:g}, with which float64 can compute",
         "drop rows without exposure, or replace their offset by a missing value"
         if infinite
@@ -96,11 +96,16 @@ def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, respons
     )
 
 
+def _named(label: str) -> str:
+    """An array has no name but that of its argument."""
+    return "the offset" if label == "offset" else f"the offset {label}"
+
+
 def offset_notes(low: float, middle: float, high: float, label: str) -> tuple[str, ...]:
     """What a reader of results should know of offsets from `low` to `high` with a median of `middle`."""
     if max(high - middle, middle - low) <= _SPAN:
         return ()
     return (
-        f"the offset {label} runs from {low:.6g} to {high:.6g}, as no logarithm of an exposure does; an exposure is "
+        f"{_named(label)} runs from {low:.6g} to {high:.6g}, as no logarithm of an exposure does; an exposure is "
         "given as exposure='...', or as offset(log(...)) in the formula",
     )

@@ -364,9 +364,9 @@ def _weights(
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
     bad = keep & ~((values == 0.0) | ((values >= _LEAST_WEIGHT) & (values <= _LARGEST_WEIGHT)))
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+        first, given = int(np.flatnonzero(bad)[0]), "" if name == argument else repr(name)
         raise DataError(
-            f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
+            f"{argument}={given} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
             f"finite weights, zero or from {_LEAST_WEIGHT:g} to {_LARGEST_WEIGHT:g}",
             "zero, or a missing value, for rows to leave out",
         )

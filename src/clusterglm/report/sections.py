@@ -116,9 +116,10 @@ def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
     columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, **tested, "pvalue": "p"}
     sandwich = "robust" in fit._covariances and fit.penalty is None and options.cov == "observed"
     if sandwich and fit.data.cluster_name is not None and fit.n_clusters > 1:
-        robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
-        table["robust"] = robust[: len(table)]
-        columns = {"estimate": "Estimate", "std_error": "Std. error", "robust": "Robust s.e."} | columns
+        with suppress(OptionError):  # there is none at the end of a parameter's range
+            robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
+            table["robust"] = robust[: len(table)]
+            columns = {"estimate": "Estimate", "std_error": "Std. error", "robust": "Robust s.e."} | columns
     shared = alike(table, ["estimate", "std_error", "robust", *_INTERVAL])
     kind = "Wald" if options.df is None else "t"
     yield frame_table(f"Coefficients with {kind} intervals", table, columns, {**shared, "z": 3, "df": 2})
@@ -128,7 +129,9 @@ def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
                     f"{', '.join(references)}.")  # fmt: skip
     if fit.response.ratio is not None:
         ratios = fit.ratios(cov=options.cov)
-        name = str(ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio").replace("ratio", "ratios", 1)
+        kinds = dict.fromkeys(map(str, ratios["kind"]))
+        name = " and ".join(each for each in kinds if "ratio" in each) or next(reversed(kinds), "ratio")
+        name = name.replace("ratio", "ratios")
         ratios = ratios.set_index("term")
         if options.df is not None:
             exponentiated = fit.tidy(exponentiate=True, cov=options.cov, df=options.df).set_index("term")
@@ -229,7 +232,11 @@ def _sigma(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
     rows += [(name, facts[name]) for name in ("ICC", "No clustering") if name in facts]
     yield Table("How much clusters differ", (), tuple(rows), prose=True)
     if not fit.fit.sigma_fixed:
-        interval = fit.conf_int(method="profile").loc["sigma"]
+        try:
+            interval = fit.conf_int(method="profile").loc["sigma"]
+        except OptionError as refusal:
+            yield Words(f"Not here: {refusal.got}. Needed: {refusal.needed}.")
+            return
         yield Words(f"Profile interval of sigma, 95%: {interval['low']:.4g} to {interval['high']:.4g}.")
         yield Picture("Profile likelihood of sigma: how well the data know it", profile(fit, "sigma"))
 

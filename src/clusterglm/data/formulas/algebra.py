@@ -161,10 +161,11 @@ def _expand(node: Node, everything: Callable[[], Sequence[str]]) -> _Terms:
     if isinstance(node, Constant):
         if node.value == 1.0 and not isinstance(node.value, bool):
             return {frozenset(): INTERCEPT}
+        number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
         raise FormulaError(
-            f"{node.written} as a term: numeric literals other than 0 and 1 are none",
+            f"{node.written} as a term: of values 0 and 1 alone are terms, for the intercept",
             _WHOLE,
-            f"offset({node.written}), or drop it",
+            f"offset({node.written}), or drop it" if number else f"`{node.value}`, in backticks, for a column",
         )
     if not isinstance(node, Name | Call):
         raise FormulaError(f"{text_of(node)} as a term", _WHOLE, "x1 + x2 for several columns")

@@ -133,7 +133,7 @@ def _encoding(content: bytes, what: str) -> str:
         raise DataError(
             f"{what}, which is not text in UTF-8, and in which encoding is in doubt",
             "UTF-8; or Latin-1, which is known by letters with accents among others",
-            "--encoding cp1252, say, in a shell; pandas.read_csv(path, encoding=...) in Python, and that frame",
+            "--encoding cp1252, say, in a shell; in Python the frame of pandas.read_csv, which is told the encoding",
         )
     return "latin-1"
 

@@ -128,6 +128,9 @@ class _OfFactors(ZeroCrossedSampling, ZeroSeveral, OwnCrossed):  # type: ignore[
 
         return [Finding("Integration", None, self._integration_in_words())]
 
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part != "integrals"]
+
 
 class _Passed(HurdleResult, ZeroSeveral):  # type: ignore[misc]
     """With a hurdle."""

@@ -119,9 +119,10 @@ class Caveats(Weighted):
         if self.data.cluster_name is None:
             return []
         if m < _FEW_FOR_ROBUST:
+            sandwich = "robust (sandwich) standard errors are too small on average, and "
             words = (
-                f"With {counted(m, 'cluster')}, robust (sandwich) standard errors are too small on average, and tests "
-                "and intervals that rest on many clusters are optimistic. Bootstrap intervals are safer."
+                f"With {counted(m, 'cluster')}, {sandwich if 'robust' in self._covariances else ''}tests and intervals "
+                "that rest on many clusters are optimistic. Bootstrap intervals are safer."
             )
             return [Caveat("Few clusters", words)]
         return self._caveats_of_robust() if self.penalty is None and "robust" in self._covariances else []

@@ -23,6 +23,7 @@ from clusterglm.data.tables.table import column, is_missing, read_table
 from clusterglm.errors import ClusterError, DataError, OptionError, PredictionWarning, nearest
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.results.tables.table import counted
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -86,7 +87,8 @@ class RowStatus:
     def __str__(self) -> str:
         reasons = sorted(self._counts.items(), key=lambda item: -item[1])
         words = "; ".join(f"{count}: {reason}" for reason, count in reasons[:_REASONS_SHOWN])
-        return words + (f"; and {len(reasons) - _REASONS_SHOWN} other reasons" if len(reasons) > _REASONS_SHOWN else "")
+        more = len(reasons) - _REASONS_SHOWN
+        return words + (f"; and {counted(more, 'other reason')}" if more > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -209,15 +209,19 @@ class BetaBinomial(OwnParameters, BinomialLogit):
         whole = rising(np.full(len(n), self.phi), n).rest + np.where(n > 0.0, np.log(self.phi), 0.0)
         return np.asarray(self.log_constants(np.asarray(a), n, np.ones(len(n))) - whole)
 
-    # Moments and probabilities, at a given phi; rows have no weights
+    # Moments and probabilities, at a given phi; rows have no weights. At the end of its range it is the model there
 
     def overdispersion(self, a: Array, b: Array) -> Array:
         return np.asarray((self.phi + (np.asarray(a) + b)) / (self.phi + 1.0))
 
     def value(self, eta: Array, a: Array, b: Array) -> Array:
+        if not self.values:
+            return self.at_limit.value(eta, a, b)
         return _Pair.counts(eta, np.asarray(a), np.asarray(b), self.phi).normalised()
 
     def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
+        if not self.values:
+            return self.at_limit.derivatives(eta, a, b)
         at = _Pair.counts(eta, np.asarray(a), np.asarray(b), self.phi)
         return (at.normalised(), *at.jet()[1:])
 

@@ -183,7 +183,7 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
     def log_terms(self, a: Array, b: Array) -> Array:
         return self._whole.log_terms(a, b)
 
-    # Moments and probabilities, at a given alpha
+    # Moments and probabilities, at a given alpha; at its end, without one, moments are those of the model there
 
     def _share(self, eta: Array) -> tuple[Array, Array, Array]:
         """The mean mu of all counts, t = -log P(0), and the mean of those above 0 less one."""
@@ -196,12 +196,14 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
         return mu, t, np.where(mu < np.inf, more, np.inf)
 
     def mean(self, eta: Array) -> Array:
-        return 1.0 + self._share(eta)[2]
+        return 1.0 + self._share(eta)[2] if self.values else self.at_limit.mean(eta)
 
     def mean_derivative(self, eta: Array) -> Array:
         return self.mean_derivatives(eta)[1]
 
     def mean_derivatives(self, eta: Array) -> tuple[Array, Array, Array, Array]:
+        if not self.values:
+            return self.at_limit.mean_derivatives(eta)
         x = np.asarray(eta, dtype=np.float64) + np.log(self.alpha)
         mean, at = self.mean(eta), _Parts.of(x, np.zeros_like(x), np.full_like(x, 1.0 / self.alpha))
         (t1, t2, t3, _), h = at.t, at.h
@@ -211,6 +213,8 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
             return mean, mean * g[0], mean * (g[1] + g[0] ** 2), mean * (g[2] + 3.0 * g[0] * g[1] + g[0] ** 3)
 
     def variance(self, mean: Array) -> Array:
+        if not self.values:
+            return self.at_limit.variance(mean)
         mean = np.asarray(mean, dtype=np.float64)
         mu = self._whole.mean(self.link_function(mean))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -219,6 +223,8 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
 
     def link_function(self, mu: Array) -> Array:
         """By Newton's method for log(mean - 1), which is nearly linear in the linear predictor."""
+        if not self.values:
+            return self.at_limit.link_function(mu)
         wanted = np.asarray(mu, dtype=np.float64)
         inside = (wanted > 1.0) & (wanted < np.inf)
         more = np.where(inside, wanted - 1.0, 1.0)

@@ -264,12 +264,9 @@ def _ones(weights: Array) -> bool:
 
 def _gram(X: Array, y: Array, weights: Array | None) -> Array:
     """[X y]' [X y], weighted, without all columns beside each other: no other array of their size."""
-    p = X.shape[1]
-    found, own = np.empty((p + 1, p + 1)), X if weights is None else X * weights[:, None]
-    found[:p, :p], found[:p, p] = own.T @ X, own.T @ y
-    found[p, :p] = found[:p, p]
-    found[p, p] = y @ y if weights is None else y @ (weights * y)
-    return found
+    weighted = (X, y) if weights is None else (X * weights[:, None], y * weights)
+    cross = (weighted[0].T @ y)[:, None]
+    return np.block([[weighted[0].T @ X, cross], [cross.T, np.array([[weighted[1] @ y]])]])
 
 
 def _products(left: Array, right: Sequence[Array], starts: _Integers) -> Array:

@@ -109,6 +109,31 @@ def times(rng: np.random.Generator) -> Drawn:
     return (truth, pd.DataFrame({"id": id_, "x": x, "y": y})) if y.min() > 0.0 else times(rng)
 
 
+def shares(rng: np.random.Generator) -> Drawn:
+    """Of 8 trials, whose probability has a beta distribution."""
+    id_, x = _rows(25, 6)
+    truth = {
+        "intercept": rng.normal(),
+        "slope": rng.normal(),
+        "sd": _half_normal(rng, 1.0),
+        "phi": _half_normal(rng, 10.0),
+    }
+    p = expit(truth["intercept"] + truth["slope"] * x + truth["sd"] * rng.normal(size=25)[id_])
+    y = rng.binomial(8, rng.beta(np.maximum(truth["phi"] * p, 1e-300), np.maximum(truth["phi"] * (1.0 - p), 1e-300)))
+    return truth, pd.DataFrame({"id": id_, "x": x, "y": y, "n": 8})
+
+
+def lifetimes(rng: np.random.Generator) -> Drawn:
+    """Looked at until time 3; data without an event, or with a time that is 0, are drawn anew."""
+    id_, x = _rows(25, 6)
+    truth = {"intercept": rng.normal(), "slope": rng.normal(0.0, 0.5), "sd": _half_normal(rng, 0.7)}
+    truth["shape"] = _half_normal(rng, 3.0)
+    eta = truth["intercept"] + truth["slope"] * x + truth["sd"] * rng.normal(size=25)[id_]
+    t = np.exp((np.log(rng.standard_exponential(len(eta))) - eta) / truth["shape"])
+    data = pd.DataFrame({"id": id_, "x": x, "t": np.minimum(t, 3.0), "event": (t < 3.0).astype(int)})
+    return (truth, data) if t.min() > 0.0 and data["event"].any() else lifetimes(rng)
+
+
 # Several effects ------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +172,39 @@ def crossed(rng: np.random.Generator) -> Drawn:
     if len(np.unique(y)) < _CATEGORIES:
         return crossed(rng)
     return truth | thresholds, pd.DataFrame({"id": id_, "item": item, "x": x, "y": y})
+
+
+def trials(rng: np.random.Generator) -> Drawn:
+    """Of children, one row each."""
+    id_, _ = _rows(15, 3)
+    truth = {
+        "intercept": rng.normal(),
+        "sd of clusters": _half_normal(rng, 1.0),
+        "sd of children": _half_normal(rng, 1.0),
+    }
+    eta = truth["intercept"] + truth["sd of clusters"] * rng.normal(size=15)[id_]
+    y = rng.binomial(12, expit(eta + truth["sd of children"] * rng.normal(size=len(id_))))
+    return truth, pd.DataFrame({"id": id_, "child": np.arange(len(id_)), "y": y, "n": 12})
+
+
+def answers(rng: np.random.Generator) -> Drawn:
+    """Of persons to all of a few items, four times each."""
+    id_, item = np.repeat(np.arange(20), 8), np.tile(np.arange(8), 20)
+    truth = {"intercept": rng.normal(), "sd of persons": _half_normal(rng, 1.0), "sd of items": _half_normal(rng, 1.0)}
+    eta = truth["intercept"] + truth["sd of persons"] * rng.normal(size=20)[id_]
+    y = rng.binomial(4, expit(eta + truth["sd of items"] * rng.normal(size=8)[item]))
+    return truth, pd.DataFrame({"id": id_, "item": item, "y": y, "n": 4})
+
+
+def lines(rng: np.random.Generator) -> Drawn:
+    id_, x = _rows(20, 5)
+    truth = {"intercept": rng.normal(), "slope": rng.normal()}
+    truth |= {"sd of intercepts": _half_normal(rng, 1.0), "sd of slopes": _half_normal(rng, 1.0)}
+    truth |= {"correlation": 2.0 * rng.beta(2.0, 2.0) - 1.0, "residual sd": _half_normal(rng, 1.0)}
+    r, z = truth["correlation"], rng.normal(size=(2, 20))
+    u, v = truth["sd of intercepts"] * z[0], truth["sd of slopes"] * (r * z[0] + np.sqrt(1.0 - r * r) * z[1])
+    eta = truth["intercept"] + u[id_] + (truth["slope"] + v[id_]) * x
+    return truth, pd.DataFrame({"id": id_, "x": x, "y": eta + truth["residual sd"] * rng.normal(size=len(x))})
 
 
 # Zeros ----------------------------------------------------------------------------------------------------------------
@@ -238,6 +296,20 @@ KINDS = {
         times,
         {"family": "gamma"},
     ),
+    "beta_binomial": Kind(
+        "beta-binomial, one intercept",
+        "cbind(y, n - y) ~ x + (1 | id)",
+        _prior("normal(0, 1)", "normal(0, 1)", "half_normal(1)", family="half_normal(10)"),
+        shares,
+        {"family": "beta_binomial"},
+    ),
+    "weibull": Kind(
+        "Weibull times, some of them censored, one intercept",
+        "Surv(t, event) ~ x + (1 | id)",
+        _prior("normal(0, 1)", "normal(0, 0.5)", "half_normal(0.7)", family="half_normal(3)"),
+        lifetimes,
+        {"family": "weibull"},
+    ),
     "slopes": Kind(
         "negative binomial, correlated slopes",
         "y ~ x + (x | id)",
@@ -259,6 +331,25 @@ KINDS = {
         crossed,
         {"family": "ordinal"},
         "independence",
+    ),
+    "gaussian": Kind(
+        "normal responses, correlated slopes",
+        "y ~ x + (x | id)",
+        _prior("normal(0, 1)", "normal(0, 1)", "half_normal(1)", family="half_normal(1)", correlation="lkj(2)"),
+        lines,
+        {"family": "gaussian"},
+    ),
+    "nested_logit": Kind(
+        "logit, nested factors",
+        "cbind(y, n - y) ~ 1 + (1 | id/child)",
+        _prior("normal(0, 1)", "normal(0, 1)", "half_normal(1)"),
+        trials,
+    ),
+    "crossed_logit": Kind(
+        "logit, crossed factors",
+        "cbind(y, n - y) ~ 1 + (1 | id) + (1 | item)",
+        _prior("normal(0, 1)", "normal(0, 1)", "half_normal(1)"),
+        answers,
     ),
     "inflated": Kind(
         "Poisson counts with more zeros, one intercept",

@@ -128,6 +128,8 @@ def test_the_intercept_is_at_the_means() -> None:
         ({"sd": "flat"}, "no integral"),
         ({"sd": "half_t(3)"}, r"half_t\(df, scale\)"),
         ({"sd": "normal(0, 1)"}, "half_normal"),
+        ({"coefficients": "normal(0, 1e-320)"}, "from 1e-12 to 1e[+]12, the location of either sign"),
+        ({"sd": "half_normal(1e13)"}, "from 1e-12 to 1e[+]12"),
         ({"sd": "pc(1, 2)"}, "probability below 1"),
         ({"coefficients": "normal(0, -1)"}, "above 0"),
         ({"coefficients": "__import__('os')"}, "normal"),

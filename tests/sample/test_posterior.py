@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 
 import clusterglm as cg
 from clusterglm.errors import MissingPackageError, OptionError, SamplingWarning
+from clusterglm.sample.chains import _moving
 from clusterglm.sample.diagnostics import worth
 from clusterglm.sample.target import Target, mode_of
 
@@ -168,6 +169,33 @@ def test_a_posterior_far_from_its_mode_is_not_left_to_proposals() -> None:
         warnings.simplefilter("ignore")
         found = cg.random_effects("y ~ x", data, cluster="id").sample(300, chains=2, seed=1, prior=prior)
     assert found.sampler.method == "hamiltonian"
+
+
+def test_equal_draws_are_not_left_to_proposals() -> None:
+    class Chain:
+        x = np.zeros((60, 2))
+
+    assert not _moving([Chain(), Chain()])
+    Chain.x = np.random.default_rng(1).normal(size=(60, 2))
+    assert _moving([Chain()])
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+def test_few_draws_are_said_to_be_few(fit, draws) -> None:
+    with pytest.warns(SamplingWarning, match="too few, or all alike"):
+        few = fit.sample(draws, chains=1, seed=1)
+    assert "too few" in str(few)
+    assert (
+        few.effects()["sd"].isna().all() == few.predict()["sd"].isna().all() == np.isnan(few.waic().p) == (draws == 1)
+    )
+
+
+def test_priors_of_large_units(fit) -> None:
+    """Scales of other units are other scales, as long as their squares are numbers."""
+    small, large = (
+        fit.sample(20, chains=1, seed=1, prior=cg.Prior(coefficients=f"normal(0, {s})")) for s in ("1e6", "1e10")
+    )
+    np.testing.assert_allclose(small.values, large.values, rtol=1e-6)
 
 
 def test_files(posterior, tmp_path) -> None:

@@ -147,10 +147,10 @@ def run(
 
 
 def _moving(each: list[_Chain]) -> bool:
-    """Whether the chains' draws are worth enough; true where they are too few to tell."""
+    """Whether the chains' draws are worth enough, which equal ones are not; true where they are too few to tell."""
     x = np.array([chain.x for chain in each])
     sizes = [effective_size(split(one)) for one in np.moveaxis(x, 2, 0)] if x.shape[1] >= _JUDGED else []
-    return not any(size < _LEAST_WORTH * x[..., 0].size for size in sizes)
+    return all(size >= _LEAST_WORTH * x[..., 0].size for size in sizes)
 
 
 def _report(states: list[State], way: str, warmup: int, spent: int, fit: Fitness, interrupted: bool) -> Sampler:

@@ -54,6 +54,11 @@ def worth(draws: Array) -> Worth:
     )
 
 
+def variance(draws: Array) -> Array:
+    """Along the first axis; nan of a single draw, which tells of none."""
+    return np.asarray(np.var(draws, axis=0, ddof=1) if len(draws) > 1 else np.full(draws.shape[1:], np.nan))
+
+
 def split(draws: Array) -> Array:
     """Each chain as two, shape (2 chains, draws // 2); of an odd number the middle draw is left out."""
     half = draws.shape[1] // 2

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from clusterglm.model.arrays import Array
+from clusterglm.sample.diagnostics import variance
 
 _FEWEST_WEIGHTS = 5  # weights of a tail, below which it is left alone
 
@@ -53,7 +54,7 @@ def leave_one_out(values: Array) -> Pointwise:
 
 def waic(values: Array) -> Pointwise:
     """Watanabe's criterion, as an expected log predictive density, from values of shape (draws, m)."""
-    p = np.var(values, axis=0, ddof=1)
+    p = variance(values)
     inside = logsumexp(values, axis=0) - np.log(len(values))
     return Pointwise(inside - p, p, np.full(len(p), np.nan))
 

@@ -30,7 +30,7 @@ from clusterglm.sample.densities import (
 )
 
 _CALL = re.compile(r"\s*([a-z_]+)\s*(?:\(([^()]*)\))?\s*")
-_LARGEST_IN_PRIOR = 1e6
+_LEAST_IN_PRIOR, _LARGEST_IN_PRIOR = 1e-12, 1e12  # what has squares, and beta functions, in double precision
 
 _OF_COEFFICIENTS: dict[str, tuple[str, Callable[..., Density]]] = {
     "normal": ("normal(location, scale)", Normal),
@@ -269,10 +269,14 @@ def _read(argument: str, text: Any) -> Density:
     if name == "normal" and len(numbers) == 1:
         numbers = [0.0, *numbers]
     location = 1 if name == "student_t" else 0 if name == "normal" else None
-    positive = all(n > 0.0 for k, n in enumerate(numbers) if k != location)
+    positive = all(n >= _LEAST_IN_PRIOR for k, n in enumerate(numbers) if k != location)
     share = name == "pc" and len(numbers) == 2 and numbers[1] >= 1.0
     if len(numbers) != wanted or not positive or share or not all(abs(n) <= _LARGEST_IN_PRIOR for n in numbers):
-        raise OptionError(f"{argument}={text!r}", f"{form} with numbers above 0, and a probability below 1", form)
+        also = (
+            ", a probability below 1" if name == "pc" else "" if location is None else ", the location of either sign"
+        )
+        limits = f"numbers above 0, from {_LEAST_IN_PRIOR:g} to {_LARGEST_IN_PRIOR:g}{also}"
+        raise OptionError(f"{argument}={text!r}", f"{form} with {limits}", form)
     return make(*numbers)
 
 

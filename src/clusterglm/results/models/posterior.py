@@ -21,7 +21,7 @@ from clusterglm.results.models.base import Result
 from clusterglm.results.tables.posterior import PosteriorSummary, PredictiveAccuracy, compared
 from clusterglm.sample.chains import Sampler
 from clusterglm.sample.coordinates import Coordinates
-from clusterglm.sample.diagnostics import worth
+from clusterglm.sample.diagnostics import variance, worth
 from clusterglm.sample.independence import WORST_TAIL
 from clusterglm.sample.likelihoods import SampledLikelihood
 from clusterglm.sample.loo import leave_one_out, threshold, waic
@@ -35,6 +35,7 @@ _DISAGREE = 1.01  # R-hat above which chains do not agree
 _LEAST_SHARE_OF_WEIGHTS = 0.9  # of importance weights, below which posterior probabilities would be seen to be wrong
 _NOISY_WEIGHTS = 0.1  # standard error of the log of one, likewise
 _EFFECTIVE = 100  # effective draws a chain, below which quantiles are rough
+_UNKNOWN = "the draws are too few, or all alike, to tell whether chains agree: take more of them"
 _NO_WEIGHTS = Weights()
 _KINDS = ("typical", "conditional", "marginal")
 
@@ -206,10 +207,10 @@ class Posterior:
 
     def _doubts(self) -> list[str]:
         """What a reader should know of the draws."""
-        found = []
+        known = [worth(one) for one in np.moveaxis(self.values, 2, 0)]
+        found = [_UNKNOWN] if any(np.isnan(each.rhat) for each in known) else []
         if self.sampler.interrupted:
             found.append(f"stopped by the user: {self.unconstrained.shape[1]} draws of each chain were made")
-        known = [worth(one) for one in np.moveaxis(self.values, 2, 0)]
         rhat, size = max(each.rhat for each in known), min(min(each.ess_bulk, each.ess_tail) for each in known)
         if rhat > max(_DISAGREE, 1.0 + 4.0 * len(self.values) / size):  # so much is chance
             found.append(f"chains do not agree (R-hat {rhat:.3f}): take more draws, or method='hamiltonian'")
@@ -290,12 +291,11 @@ class Posterior:
 
         check_level(level)
         drawn, _ = self.effect_draws(draws)
-        ends = 0.5 * (1.0 - level), 0.5 * (1.0 + level)
-        parts = []
+        ends, parts = (0.5 * (1.0 - level), 0.5 * (1.0 + level)), []
         for group, labels, names, some in self.result._effect_places():
             own = drawn[:, some[0], some[1]].reshape(len(drawn), -1)
             low, high = np.quantile(own, ends, axis=0)
-            columns = {"mean": own.mean(axis=0), "sd": own.std(axis=0, ddof=1), "low": low, "high": high}
+            columns = {"mean": own.mean(axis=0), "sd": np.sqrt(variance(own)), "low": low, "high": high}
             where = {"group": group, "label": np.repeat(labels, len(names)), "effect": list(names) * len(labels)}
             parts.append(pd.DataFrame(where | columns))
         return pd.concat(parts, ignore_index=True)
@@ -343,8 +343,8 @@ class Posterior:
         values = np.array([predicted(at, u) for at, u in zip(fits, effects, strict=False)])
         values = np.where(rows.status.ok, values, np.nan)
         low, high = np.quantile(values, [0.5 * (1.0 - level), 0.5 * (1.0 + level)], axis=0)
-        sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(rows.size, np.nan)
-        columns = {"mean": values.mean(axis=0), "sd": sd, "low": low, "high": high, "status": rows.status.text}
+        mean, sd = values.mean(axis=0), np.sqrt(variance(values))
+        columns = {"mean": mean, "sd": sd, "low": low, "high": high, "status": rows.status.text}
         frame = pd.DataFrame(columns, index=pd.Index(rows.index, name="row"))
         return frame.sort_index() if data is None else frame
 

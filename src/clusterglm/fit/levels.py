@@ -295,7 +295,7 @@ class TwoLevels(NestedLikelihood):
 
     def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
         found = choose_nested(self, entries, tolerance, among)
-        return Chosen(found.plan, found.error, found.plan)
+        return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
 
     def of_cluster(self, plan: NestedPlan, i: int) -> NestedPlan:
         for part in plan:

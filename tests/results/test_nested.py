@@ -468,3 +468,18 @@ def test_a_factor_is_tested_by_half_a_chi_square(fit: Any, data: pd.DataFrame, g
 def test_another_factor_is_no_special_case(fit: Any, data: pd.DataFrame) -> None:
     other = cg.random_effects("y ~ x + (1 | half)", data.assign(half=data["school"] // 2))
     assert cg.compare(other, fit).tests[0].reason == "the clusters differ"
+
+
+def test_many_units_have_the_maximum_of_a_fine_rule():
+    """The search takes one rule for all on its way, and does not evaluate its last step: neither moves the maximum."""
+    rng = np.random.default_rng(4)
+    group, x = np.repeat(np.arange(600), 5), rng.normal(size=3_000)
+    school = group // 5
+    eta = -0.3 + 0.7 * x + 0.9 * rng.normal(size=120)[school] + 0.7 * rng.normal(size=600)[group]
+    data = pd.DataFrame({"y": (rng.random(3_000) < expit(eta)).astype(int), "x": x, "school": school, "group": group})
+    formula = "y ~ x + (1 | school/group)"
+    auto = cg.random_effects(formula, data)
+    fine = cg.random_effects(formula, data, quadrature=25, control=cg.Control(tol=1e-10))
+    assert auto.loglik == pytest.approx(fine.loglik, abs=2e-6)
+    assert (np.abs(auto.params - fine.params) / fine.bse).max() < 1e-5
+    np.testing.assert_allclose(auto.bse, fine.bse, rtol=1e-5)

@@ -76,6 +76,10 @@ class Integrals(Protocol):
         """What searches learn of a Hessian, where that of `similar` stays another however near the maximum is."""
 
     @property
+    def nearly_quadratic(self) -> bool:
+        """Whether the log-likelihood is, near its maximum, as its terms are many, and no sample need say so."""
+
+    @property
     def dimensions(self) -> int:
         """Effects over which a cluster's integrals go, those of one child counted."""
 
@@ -175,12 +179,11 @@ def integrals(
 class OneLevel(VectorLikelihood):
     """Integrals over the effects of one grouping factor."""
 
-    learned = None
+    learned, nearly_quadratic = None, False
 
     @property
     def dimensions(self) -> int:
-        found: int = self.n_effects
-        return found
+        return int(self.n_effects)
 
     @property
     def n_units(self) -> int:
@@ -295,7 +298,7 @@ class TwoLevels(NestedLikelihood):
 
     def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
         found = choose_nested(self, entries, tolerance, among)
-        return Chosen(found.plan, found.error, found.plan)
+        return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
 
     def of_cluster(self, plan: NestedPlan, i: int) -> NestedPlan:
         for part in plan:
@@ -352,7 +355,7 @@ class CrossedFactors(CrossedLikelihood):
             terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
         own = np.ascontiguousarray(Z[:, :d])
         super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
-        self.threads, self.learned = threads, Learned()
+        self.threads, self.learned, self.nearly_quadratic = threads, Learned(), False
 
     @property
     def dimensions(self) -> int:

@@ -125,7 +125,7 @@ class BlockIntegrals:
     """
 
     threads = 1  # blocks have threads of their own
-    learned = None
+    learned, nearly_quadratic = None, False
 
     def __init__(self, blocks: Blocks, scale: Array, data: StreamedData, p: int, response: Response) -> None:
         self.n_clusters = data.n_clusters

@@ -112,7 +112,7 @@ class OwnIntegrals:
     threads : int
     """
 
-    learned = None
+    learned, nearly_quadratic = None, False
 
     def __init__(self, X: Array, Z: Array, effects: Effects, given: AtPsi, threads: int) -> None:
         self.threads, self.given = threads, given

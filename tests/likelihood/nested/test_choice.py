@@ -7,7 +7,8 @@ import pytest
 from scipy.special import log_ndtr, logsumexp
 
 from clusterglm.likelihood.nested.choice import choose_points
-from clusterglm.likelihood.nested.nested import NestedLikelihood
+from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart
+from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import unstructured
 from clusterglm.model.family import response
 
@@ -239,3 +240,29 @@ def test_every_unit_has_its_points(simulate):
     assert points(rough) < points(fine)
     values = [likelihood.cluster_values(theta, choice.plan) for choice in (rough, fine)]
     assert np.all(np.abs(values[0] - values[1]) <= rough.errors + fine.errors)
+
+
+def test_points_for_derivatives(simulate):
+    """Of each unit once, fewer than for the value, with which they agree; of a coarse tolerance they are the same."""
+    model = response("binomial", "logit")
+    block = simulate(model, ((1, 2), (5, 5, 5), (20, 1), (3,), (2, 2, 2, 2)) * 6, 1, 1)
+    likelihood, theta = block.likelihood(model), np.array([0.3, -0.5, 0.8, 1.0, 1.5])
+    choice = choose_points(likelihood, theta, 1e-7)
+    served = np.sort(np.concatenate([part.units for part in choice.slopes]))
+    np.testing.assert_array_equal(served, np.arange(30))
+
+    def points(plan):
+        return sum(len(part) * len(part.units) for part in plan)
+
+    assert points(choice.slopes) < 0.7 * points(choice.plan)
+    dense = tuple(
+        NestedPart(hermite_points(80, 1, True), hermite_points(80, 1, True), part.units) for part in choice.plan
+    )
+    exact, some = (likelihood.evaluate(theta, plan) for plan in (dense, choice.slopes))
+    assert abs(choice.values.sum() - exact.value) <= choice.error + 1e-10
+    assert abs(exact.value - some.value) <= 1e-4
+    se = 1.0 / np.sqrt(np.abs(np.diag(exact.hessian)))
+    assert np.abs((exact.score - some.score) * se).max() < 1e-4
+    np.testing.assert_allclose(some.hessian * np.outer(se, se), exact.hessian * np.outer(se, se), atol=1e-4)
+    coarse = choose_points(likelihood, theta, 1e-2)
+    assert coarse.slopes is coarse.plan

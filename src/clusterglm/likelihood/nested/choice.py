@@ -41,6 +41,8 @@ _AGREE = 5.0  # times the largest difference between Gauss-Hermite rules of four
 _IN_A_ROW = 4
 _CHANCE = 1e-5  # of a unit's error: rules that leave more may agree by chance before they converge
 _EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
+_TOO_FAR_OFF = 2.0  # times what a difference may be, beyond which the same rule differs too much from the next, too
+_FOR_SLOPES, _OF_ONE = 1e-4, 1e-7  # errors of log-likelihoods whose derivatives are used, see `vector.choice`
 _ROUNDING_OF_SUMS = 2e-14  # relative error of a unit's log-integral that no points can better
 _LEAST_SPREAD = 1e-8  # of the last covariance, below which the next is not believed
 _WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
@@ -55,10 +57,18 @@ class NestedChoice:
     plan : NestedPlan
     errors : ndarray, shape (m,)
         What each unit's (weighted) log-likelihood may be wrong by.
+    values : ndarray, shape (m,)
+        Each unit's (weighted) log-likelihood.
+    slopes : NestedPlan
+        Points for derivatives, which need fewer: of the Gauss-Hermite rules that were tried the first whose
+        log-likelihoods are, in sum, within 1e-4 of those of the plan, and each within 1e-7; the plan itself where the
+        tolerance asks for no more.
     """
 
     plan: NestedPlan
     errors: Array
+    values: Array
+    slopes: NestedPlan
 
     @property
     def error(self) -> float:
@@ -79,51 +89,98 @@ def choose_points(
     among : int, optional
         Number of units for which the tolerance is, where these are some of them.
     """
+    whole = among or likelihood.n_units
     with np.errstate(divide="ignore"):
-        allowed = tolerance / (among or likelihood.n_units) / likelihood.weights
-    parts, errors, left = _by_hermite(likelihood, theta, allowed)
-    if len(left) > 0:
-        found, wrong = _by_lattices(likelihood, theta, left, allowed)
-        parts, errors = parts + found, errors + wrong
-    return NestedChoice(tuple(parts), errors * likelihood.weights)
+        allowed = tolerance / whole / likelihood.weights
+    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / whole, _OF_ONE))
+    found = _by_hermite(likelihood, theta, allowed)
+    errors, values, lattices = found.errors, found.values, list[NestedPart]()
+    if len(found.left) > 0:
+        lattices, wrong, there = _by_lattices(likelihood, theta, found.left, allowed)
+        errors, values = errors + wrong, values + there
+    plan, weights = (*found.parts, *lattices), likelihood.weights
+    few = np.array_equal(for_slopes, allowed)
+    slopes = plan if few else (*_for_slopes(likelihood, found, for_slopes), *lattices)
+    return NestedChoice(plan, errors * weights, np.where(weights == 0.0, 0.0, values * weights), slopes)
 
 
-def _by_hermite(
-    likelihood: NestedLikelihood, theta: Array, allowed: Array
-) -> tuple[list[NestedPart], Array, NDArray[np.int64]]:
+@dataclass(frozen=True, eq=False)
+class _Rules:
+    """Gauss-Hermite rules of units; errors and values without weights, 0 of units that are `left`.
+
+    `tried`: by nodes, values of all units, nan where they have not been computed.
+    """
+
+    parts: list[NestedPart]
+    errors: Array
+    values: Array
+    tried: dict[int, Array]
+    left: NDArray[np.int64]
+
+
+def _hermite(likelihood: NestedLikelihood, nodes: int, units: NDArray[np.int64]) -> NestedPart:
+    upper, lower = (hermite_points(nodes, d, True) for d in likelihood.n_effects)
+    return NestedPart(upper, lower, units)
+
+
+def _by_hermite(likelihood: NestedLikelihood, theta: Array, allowed: Array) -> _Rules:
     """Rules of growing size, until four that follow one another agree: two or three may do so by chance.
 
-    Parts, errors of their units (0 for others) without weights, and the units that are left.
+    The first that they are compared with is one that the next rule will be compared with, too, and otherwise the
+    smallest, from which they differ most: units for which that is too far off need not try the others, nor the next.
     """
-    d1, d2 = likelihood.n_effects
     units = np.arange(likelihood.n_units, dtype=np.int64)
-    parts, errors, given_up = [], np.zeros(len(units)), [units[:0]]
-    last = np.full(len(units), np.inf)
+    parts, errors, final, given_up = list[NestedPart](), np.zeros(len(units)), np.zeros(len(units)), [units[:0]]
+    last, hopeless = np.full(len(units), np.inf), np.zeros(len(units), dtype=np.bool_)
+    tried: dict[int, Array] = {}
 
-    def part(nodes: int, some: NDArray[np.int64]) -> NestedPart:
-        return NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True), some)
+    def values_at(nodes: int, some: NDArray[np.int64]) -> Array:
+        known = tried.setdefault(nodes, np.full(likelihood.n_units, np.nan))
+        missing = some[np.isnan(known[some])]
+        if len(missing) > 0:
+            known[missing] = likelihood.values_of(theta, _hermite(likelihood, nodes, missing))
+        return known[some]
 
-    for nodes in (n for n in _SIZES if n ** (d1 + d2) <= _MOST_POINTS):
-        values = likelihood.values_of(theta, part(nodes, units))
+    sizes = [n for n in _SIZES if n ** sum(likelihood.n_effects) <= _MOST_POINTS]
+    for nodes, following in zip(sizes, [*sizes[1:], 2 * _SIZES[-1]], strict=True):
+        now = units[~hopeless[units]]
+        hopeless[:] = False
+        values = values_at(nodes, now)
         rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
-        limit = np.maximum(np.minimum(allowed[units], _CHANCE), 2.0 * rounding) - rounding
-        apart, hopeful = np.zeros(len(units)), np.ones(len(units), dtype=np.bool_)
-        for fewer in range(1, _IN_A_ROW):
-            there = likelihood.values_of(theta, part(nodes - fewer, units[hopeful]))
+        limit = np.maximum(np.minimum(allowed[now], _CHANCE), 2.0 * rounding) - rounding
+        apart, hopeful = np.zeros(len(now)), np.ones(len(now), dtype=np.bool_)
+        fewest, shared = nodes - _IN_A_ROW + 1, following - _IN_A_ROW + 1
+        for fewer in sorted(range(fewest, nodes), key=lambda n: n != shared):
+            there = values_at(fewer, now[hopeful])
             apart[hopeful] = np.maximum(apart[hopeful], np.abs(there - values[hopeful]))
+            if fewer == shared:
+                hopeless[now] = _AGREE * apart > _TOO_FAR_OFF * limit
             hopeful &= _AGREE * apart <= limit
             if not hopeful.any():
                 break
-        if hopeful.any():
-            parts.append(part(nodes, units[hopeful]))
-            errors[units[hopeful]] = (_AGREE * apart + rounding)[hopeful]
-        slow = ~hopeful & ~(apart < last[units]) & (nodes > _EARLY)
-        last[units] = apart
-        given_up.append(units[slow])
-        units = units[~hopeful & ~slow]
+        served = now[hopeful]
+        if len(served) > 0:
+            parts.append(_hermite(likelihood, nodes, served))
+            errors[served], final[served] = (_AGREE * apart + rounding)[hopeful], values[hopeful]
+        slow = ~hopeful & ~(apart < last[now]) & (nodes > _EARLY)
+        last[now] = apart
+        given_up.append(now[slow])
+        units = np.setdiff1d(units, np.append(served, now[slow]), assume_unique=True)
         if len(units) == 0:
             break
-    return parts, errors, np.sort(np.concatenate([*given_up, units]))
+    return _Rules(parts, errors, final, tried, np.sort(np.concatenate([*given_up, units])))
+
+
+def _for_slopes(likelihood: NestedLikelihood, found: _Rules, allowed: Array) -> list[NestedPart]:
+    """For each unit that has a rule the smallest that gives its log-integral well enough."""
+    parts, going = [], np.ones(likelihood.n_units, dtype=np.bool_)
+    going[found.left] = False
+    for nodes in sorted(found.tried):
+        enough = going & (_AGREE * np.abs(found.tried[nodes] - found.values) <= allowed)
+        if enough.any():
+            parts.append(_hermite(likelihood, nodes, np.flatnonzero(enough)))
+            going &= ~enough
+    return parts
 
 
 def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]) -> NestedPlaces:
@@ -183,20 +240,24 @@ def _adjusted(factors: Array, covariances: Array, shift: Array) -> tuple[Array, 
 
 def _by_lattices(
     likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64], allowed: Array
-) -> tuple[list[NestedPart], Array]:
-    """Lattices of growing fineness at the level that needs it; as fine as there are where none is enough."""
+) -> tuple[list[NestedPart], Array, Array]:
+    """Lattices of growing fineness at the level that needs it; as fine as there are where none is enough.
+
+    Their parts, and errors and values of units without weights, 0 of others.
+    """
     balls = [_BALLS.get(d, _BALLS[max(_BALLS)]) for d in likelihood.n_effects]
     places = settled(likelihood, theta, units)
     away = _away(likelihood, theta, units, places)
     number = np.zeros((likelihood.n_units, 2), dtype=np.int64)
-    errors, going = np.zeros(likelihood.n_units), units
+    errors, values, going = np.zeros(likelihood.n_units), np.zeros(likelihood.n_units), units
     while len(going) > 0:
         unfinished = []
         for pair, some in _alike(number, going):
             chosen = [ball[k] for ball, k in zip(balls, pair.tolist(), strict=True)]
-            wrong, rounding = _seen(likelihood, theta, some, places, chosen)
+            wrong, values[some] = _seen(likelihood, theta, some, places, chosen)
             radii = np.array([radius for _, radius in chosen])
             wrong[away[some] >= radii - 1.0] = np.inf
+            rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values[some]))
             errors[some] = wrong.sum(axis=1) + rounding
             limit = np.maximum(allowed[some], 2.0 * rounding) - rounding
             finer = (wrong > 0.5 * limit[:, None]) & (wrong >= 0.1 * wrong.max(axis=1)[:, None])
@@ -209,7 +270,7 @@ def _by_lattices(
     for pair, some in _alike(number, units):
         sets = _sets([ball[k] for ball, k in zip(balls, pair.tolist(), strict=True)], likelihood.n_effects)
         parts.append(NestedPart(*sets, some, places))
-    return parts, errors
+    return parts, errors, values
 
 
 def _alike(number: NDArray[np.int64], units: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -251,7 +312,7 @@ def _away(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64], 
 def _seen(
     likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64], places: NestedPlaces, balls: list[_Ball]
 ) -> tuple[Array, Array]:
-    """What each level's lattice may be wrong by, shape (units, 2), and by rounding."""
+    """What each level's lattice may be wrong by, shape (units, 2), and the log-integrals."""
 
     def at(upper: _Ball, lower: _Ball) -> Array:
         return likelihood.values_of(theta, NestedPart(*_sets([upper, lower], likelihood.n_effects), units, places))
@@ -265,4 +326,4 @@ def _seen(
     (step1, radius1), (step2, radius2) = balls
     wrong1 = _SEEN_BY_HALVES * compared(at((2.0 * step1, radius1), lower)) + compared(at((step1, radius1 - 1.0), lower))
     wrong2 = _SEEN_BY_HALVES * compared(at(upper, (2.0 * step2, radius2))) + compared(at(upper, (step2, radius2 - 1.0)))
-    return np.column_stack([wrong1, wrong2]), _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
+    return np.column_stack([wrong1, wrong2]), values

@@ -25,9 +25,11 @@ from clusterglm.likelihood.moments import NestedPairs
 from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.likelihood.vector.vector import is_place, joined_columns, unstructured
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import MANY_FOR_POINTS
 from clusterglm.model.parameters import nested_effects
 from clusterglm.model.response.base import Response
 
+_MANY_UNITS = 100  # in which many children lie: third derivatives of sums over both have little weight
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
@@ -164,6 +166,11 @@ class NestedLikelihood:
         self._upper = upper, row1.astype(np.int64), col1.astype(np.int64)
         self._lower = lower, row2.astype(np.int64), col2.astype(np.int64)
         self._memory = self._no_places()
+
+    @property
+    def nearly_quadratic(self) -> bool:
+        """Whether units and children are so many that the log-likelihood is, near its maximum."""
+        return self.n_units >= _MANY_UNITS and self.n_children >= MANY_FOR_POINTS
 
     def factors(self, theta: Array) -> tuple[Array, Array]:
         """L1 and L2."""

@@ -357,8 +357,8 @@ class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandom
     def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
         return Frailty(self.sigma, self.distribution, np.ones((rows.size, 1)))
 
-    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
-        super()._refuse_clustering_test(method, statistic)
+    def _refuse_clustering_test(self, method: str, statistic: str, insist: bool) -> None:
+        super()._refuse_clustering_test(method, statistic, insist)
         if method == "bootstrap" and self._censored:
             raise OptionError(
                 "a bootstrap of censored times: when those with an event would have been is not known",

@@ -439,9 +439,9 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
         return own_at_modes(self.fit)
 
     def _refit(self, pooled: Any) -> Refit:
-        from clusterglm.inference.hypotheses.bootstrap import own_refit
+        from clusterglm.inference.hypotheses.bootstrap import refit_by
 
-        return own_refit(self.fit)
+        return refit_by(lambda new: own_again(self.fit, new))
 
     @property
     def _null_response(self) -> Response:

@@ -128,9 +128,9 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
     def _refit(self, pooled: Any) -> Refit:
-        from clusterglm.inference.hypotheses.bootstrap import own_mixed_refit
+        from clusterglm.inference.hypotheses.bootstrap import refit_by
 
-        return own_mixed_refit(self.fit)
+        return refit_by(lambda new: own_mixed_again(self.fit, new))
 
     @property
     def _null_response(self) -> Response:

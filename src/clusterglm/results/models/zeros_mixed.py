@@ -21,6 +21,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.prediction import Wanted
+from clusterglm.results.topics.zero_clustering import ZeroClustering
 from clusterglm.results.topics.zero_sampling import (
     HurdleCrossedSampling,
     HurdleSeveralSampling,
@@ -43,7 +44,7 @@ WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 _OF_ONE_SUM = {"integration_check", "integration_curve"}  # which take likelihoods of crossed factors as they are
 
 
-class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[misc]
+class ZeroSeveral(ZeroSeveralSampling, ZeroClustering, ZeroResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     fit: ZeroMixedFit
@@ -59,11 +60,14 @@ class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[
         c = len(self._zero.names)
         return np.repeat([self.fit.alpha_state != "free", self.fit.zero_state != "free"], [self._k, c])
 
+    def _again(self, new: ModelData) -> ZeroMixedFit:
+        return self.fit.again(new)
+
     def _fitted_to(self, new: ModelData) -> ZeroSeveral:
-        return replace(self, fit=self.fit.again(new), data=new)
+        return replace(self, fit=self._again(new), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
-        again = self.fit.again(new)
+        again = self._again(new)
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
     def _deletion(self) -> Deletion:

@@ -22,7 +22,7 @@ from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.kinds import Averaging, KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.survival_times import UNRESOLVED, Frailty, SurvivalTimes
@@ -69,7 +69,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         assert isinstance(found, Durations)
         return found
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Any:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Any:
         return Frailty.none(rows.size)
 
     # Predictions -----------------------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandom
         """The fit of this model without its random intercepts."""
         return durations_pooled(self.fit.pooled, self.data)
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Frailty:
         return Frailty(self.sigma, self.distribution, np.ones((rows.size, 1)))
 
     def _refuse_clustering_test(self, method: str, statistic: str, insist: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from clusterglm.results.models.durations import (
 )
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.prediction import Wanted
@@ -36,7 +36,7 @@ class DurationsSeveral(DurationsSampling, DurationsResult, OwnSeveral):  # type:
             return self._at_kind(kind, rows, Wanted(level, "observed")).estimate, False
         return eta, kind == "marginal"
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Frailty:
         """z'b, of standard deviation |L'z|, whose square has twice the derivatives z' dL L'z."""
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows))
         scaled = Z @ self.fit.factor

@@ -23,7 +23,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.by_threshold import ByThreshold
 from clusterglm.results.topics.category_effects import CategoryEffects
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.kinds import Averaging, KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.testing import formula_terms
@@ -183,7 +183,7 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         return self._cumulative.thresholds_at(covariates[known])
 
     def _cumulative_at(
-        self, eta: Array, averaged: Any, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Averaging, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         """Cumulative probabilities of the rows that can be predicted, and which these are."""
         from clusterglm.inference.predictions.categories import cumulative_probabilities

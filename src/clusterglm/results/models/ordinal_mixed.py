@@ -17,6 +17,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, OrdinalResult, no_mean, ordinal_pooled
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.prediction import Wanted
@@ -42,7 +43,7 @@ class OrdinalSeveral(OrdinalSampling, OrdinalResult, OwnSeveral):  # type: ignor
         return eta, kind == "marginal"
 
     def _cumulative_at(
-        self, eta: Array, averaged: bool, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Averaging, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         from clusterglm.inference.predictions.categories import over_normal
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from clusterglm.errors import check_option
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.newdata import Rows, one_per_row
+
+if TYPE_CHECKING:
+    from clusterglm.inference.distribution.mass_points import Chances
+
+Averaging: TypeAlias = "bool | Chances"
+"""Whether an average over intercepts is to be taken; of intercepts on mass points, with which probabilities."""
 
 
 class KindsInWords:
@@ -19,8 +25,8 @@ class KindsInWords:
         @property
         def _beta(self) -> Array: ...
 
-    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, Any]:
-        """Linear predictors, and whether an average over intercepts is to be taken, or over which values of them."""
+    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, Averaging]:
+        """Linear predictors, and what average over intercepts is to be taken."""
         eta = rows.eta(self._beta)
         kind = self._where[0] if kind is None else kind
         if not isinstance(kind, str):
@@ -28,5 +34,5 @@ class KindsInWords:
         check_option("kind", kind, self._where)
         return self._at_words(eta, kind, rows, level)
 
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, Any]:
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, Averaging]:
         return eta, False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -323,8 +323,8 @@ class OwnIntegrals:
         terms = self.terms(self.split(entries)[1])
         return replace(found, value=found.value + terms.value)
 
-    def of_cluster(self, plan: AnyPlan, i: int) -> AnyPlan:
-        return self._any().of_cluster(plan, i)
+    def of_cluster(self, plan: AnyPlan, i: int) -> NoReturn:
+        raise NotImplementedError("what rows have besides integrals is of all of them: see `own_several_deletion`")
 
     def rules(self, plan: AnyPlan) -> tuple[tuple[str, int], ...]:
         return self._any().rules(plan)

@@ -12,7 +12,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
-_TOGETHER = 8  # rows of the same weight that are summed as one cluster
+_ROWS_TOGETHER = 8  # rows of the same weight that are summed as one cluster
 _ONE_NODE = _core.Rule(False, False, np.zeros(1), np.array([0.5 * np.log(2.0 * np.pi)]))
 
 
@@ -44,13 +44,13 @@ def evaluate_pooled_with_own(
     It is the integral over intercepts without spread, at one node, where its weight makes up for the normal density's.
     Sums are the same bits whatever clusters the rows are in.
     """
-    first = np.arange(0, len(X), _TOGETHER, dtype=np.int64)
+    first = np.arange(0, len(X), _ROWS_TOGETHER, dtype=np.int64)
     weights = np.full(len(first), data.cluster_weights[0])
     if np.ptp(data.cluster_weights) > 0.0:
         of_rows = np.repeat(data.cluster_weights, np.diff(data.starts))
         runs = np.concatenate([[0], np.flatnonzero(np.diff(of_rows)) + 1, [len(X)]])
         places = np.arange(len(X)) - np.repeat(runs[:-1], np.diff(runs))
-        first = np.flatnonzero(places % _TOGETHER == 0).astype(np.int64)
+        first = np.flatnonzero(places % _ROWS_TOGETHER == 0).astype(np.int64)
         weights = of_rows[first]
     starts = np.append(first, len(X))
     m, problem = len(weights), core_problem(X, replace(data, starts=starts, cluster_weights=weights), response)

@@ -16,7 +16,7 @@ from clusterglm.results.models.durations import (
     durations_pooled,
     no_durations,
 )
-from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.own_mixed import OF_ONE_SUM, OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
@@ -62,7 +62,7 @@ class DurationsMixedResult(DurationsSeveral):
         return durations_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
 
 
-@only(WORK_OF_SEVERAL, no_durations)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
 class DurationsCrossedResult(DurationsSeveral, OwnCrossed):  # type: ignore[misc, override]
     """A model of survival times with random effects of factors that cross."""

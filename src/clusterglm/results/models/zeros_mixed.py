@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.hurdle_mixed import HurdleMixedFit
-from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.zero_mixed import ZeroMixedFit
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.hurdle import WORK_WITH_HURDLE, HurdlePooledResult, HurdleResult
-from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.own_mixed import OF_ONE_SUM, OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
@@ -32,7 +31,6 @@ from clusterglm.results.topics.zero_sampling import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clusterglm.inference.diagnostics.adequacy import Finding
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.effects.zero_average import BothParts
     from clusterglm.inference.uncertainty.peaks import Summit
@@ -41,7 +39,6 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work with zero inflation."""
 WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 """The same with a hurdle."""
-_OF_ONE_SUM = {"integration_check", "integration_curve"}  # which take likelihoods of crossed factors as they are
 
 
 class ZeroSeveral(ZeroSeveralSampling, ZeroClustering, ZeroResult, OwnSeveral):  # type: ignore[misc]
@@ -79,10 +76,6 @@ class ZeroSeveral(ZeroSeveralSampling, ZeroClustering, ZeroResult, OwnSeveral): 
         from clusterglm.inference.diagnostics.mixed import effects_at_modes
 
         return effects_at_modes(self.fit, self.fit.given_with)
-
-    @property
-    def _integrated(self) -> MixedFit:
-        return self.fit.given
 
     @property
     def _both(self) -> BothParts:
@@ -140,11 +133,6 @@ class _OfFactors(ZeroCrossedSampling, ZeroSeveral, OwnCrossed):  # type: ignore[
     def _deletion(self) -> Deletion:
         return OwnCrossed._deletion(self)
 
-    def _own_findings(self) -> list[Finding]:
-        from clusterglm.inference.diagnostics.adequacy import Finding
-
-        return [Finding("Integration", None, self._integration_in_words())]
-
 
 class _Passed(HurdleResult, ZeroSeveral):  # type: ignore[misc]
     """With a hurdle."""
@@ -180,7 +168,7 @@ class ZeroMixedResult(_OfClusters):
     fit: ZeroMixedFit
 
 
-@only(WORK_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class ZeroCrossedResult(_OfFactors):
     """A model of zero-inflated counts with random effects of factors that cross."""
@@ -202,7 +190,7 @@ class HurdleMixedResult(HurdleSeveralSampling, _Passed, _OfClusters):  # type: i
         return self._aligned(*hurdle_several_scores(self.fit), False)
 
 
-@only(WORK_WITH_HURDLE_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
+@only(WORK_WITH_HURDLE_OF_SEVERAL - OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class HurdleCrossedResult(HurdleCrossedSampling, _Passed, _OfFactors):  # type: ignore[misc, override]
     """A model of counts with a hurdle, and random effects of factors that cross in the counts that are not 0."""

@@ -32,6 +32,7 @@ from clusterglm.model.response.own.base import OwnParameters
 _DEFAULT = Control()
 _SIGMA_NEAR_ZERO = 1e-3  # sigma below this is compared with sigma = 0
 _NEAR_LIMIT = 0.25  # of the least working value: where a search begins that moments do not tell
+_LEAST_SIGMA = 0.2  # where a search begins beside a limit: at sigma = 0 no derivative says that it should rise
 _PROBABLE = 12.0  # linear predictors of binary rows up to which no data are separated
 _FACTORS = (-700.0, 700.0)  # of offsets whose exponentials float64 holds
 _NOISE_OF_LOGLIK = 1e-9  # relative difference of log-likelihoods that says nothing
@@ -312,8 +313,8 @@ def _begin(
         k = len(response.own)
         psi = response.working if pooled.own_state == "free" else np.full(k, _NEAR_LIMIT * response.lowest)
         if not given:
-            sigma = max(limit.sigma, start_sigma(0.0, 0.0, distribution))
-        return rows.inside(pooled.beta if start is None else start, (float(sigma or 0.0),), psi)
+            sigma = max(limit.sigma, _LEAST_SIGMA)
+        return rows.inside(limit.beta if start is None else start, (float(sigma or 0.0),), psi)
     inside = rows.inside(pooled.beta if start is None else start, (), response.working)
     if not given:
         sigma = start_sigma(*rows.sigma_moments(inside), distribution)

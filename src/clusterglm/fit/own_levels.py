@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -323,8 +323,8 @@ class OwnIntegrals:
         terms = self.terms(self.split(entries)[1])
         return replace(found, value=found.value + terms.value)
 
-    def of_cluster(self, plan: AnyPlan, i: int) -> AnyPlan:
-        return self._any().of_cluster(plan, i)
+    def of_cluster(self, plan: AnyPlan, i: int) -> NoReturn:
+        raise NotImplementedError("what rows have besides integrals is of all of them: see `own_several_deletion`")
 
     def rules(self, plan: AnyPlan) -> tuple[tuple[str, int], ...]:
         return self._any().rules(plan)
@@ -340,7 +340,10 @@ class OwnIntegrals:
 
     def at_modes(self, entries: Array) -> Array:
         likelihood, at = self.inner(entries)
-        return likelihood.at_modes(at)
+        found, of = likelihood.at_modes(at), self.given.rows(self.split(entries)[1]).of
+        if of is None or not self._effects.outside:
+            return found
+        return found[np.searchsorted(of, np.arange(len(self._X)))]  # where factors cross a row is a group of its own
 
     def given_data(self, entries: Array, plan: AnyPlan) -> VectorPosterior:
         likelihood, at = self.inner(entries)

@@ -20,7 +20,7 @@ from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, OwnArray
 from clusterglm.likelihood.integrator import AnyIntegrator, UnitLikelihood
 from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.plan import Choice, Plan
-from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
+from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled, evaluate_pooled_with_own
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.own.base import KernelRows, OwnParameters, Terms
@@ -156,15 +156,10 @@ class OwnRows:
         """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
 
         def evaluate(block: Block, inner: Array) -> Evaluation:
-            found = evaluate_pooled(block.problem, inner, 2, block.threads)
             data = block.data
-            assert isinstance(data, OwnArrays)
-            if data.groups is None:
-                return found
-            response = self.response.at(self._psi(theta))
-            g, Gg, gg = response.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
-            weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-            return bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
+            if isinstance(data, OwnArrays) and data.own > 0:
+                return evaluate_pooled_with_own(block.X, data, block.response, inner, block.threads)
+            return evaluate_pooled(block.problem, inner, 2, block.threads)
 
         return self.whole(evaluate, theta)
 

@@ -18,7 +18,7 @@ from clusterglm.fit.sums import Sums, sums_in_memory
 from clusterglm.fit.zero_data import ZeroData
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
 from clusterglm.likelihood.own import through_coordinates
-from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
+from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled_with_own
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.own.base import Terms
@@ -112,7 +112,12 @@ class ZeroRows:
 
     def pooled(self, theta: Array) -> Evaluation:
         """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
-        return self.whole(_with_own, theta)
+
+        def evaluate(block: Block, inner: Array) -> Evaluation:
+            assert isinstance(block.data, OwnArrays)
+            return evaluate_pooled_with_own(block.X, block.data, block.response, inner, block.threads)
+
+        return self.whole(evaluate, theta)
 
     def row_scores(self, theta: Array) -> Array:
         """Scores of rows without cluster effects in (gamma, psi), shape (n, p + k), cluster weights included."""
@@ -182,27 +187,3 @@ def kernel_data(data: ModelData, Z: Array, response: ZeroInflated) -> tuple[Mode
     rows = ZeroData(data, Z, response).at_estimates()
     assert isinstance(rows.response, ZeroInflatedKernel)
     return of_kernel(data, rows), rows.response
-
-
-def _with_own(block: Block, inner: Array) -> Evaluation:
-    """A pooled likelihood with derivatives in the kernel's own parameters behind those in the coefficients."""
-    found, data, kernel = evaluate_pooled(block.problem, inner, 2, block.threads), block.data, block.response
-    assert isinstance(data, OwnArrays)
-    assert isinstance(kernel, ZeroInflatedKernel)
-    Z, numbers = data.own_columns, data.own_numbers
-    assert Z is not None
-    assert numbers is not None
-    own = kernel.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
-    weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-    # not as matrix products, which would wake the threads of a BLAS
-    score = np.einsum("rc,cr->c", Z, weights * own.first[numbers])
-    cross = np.einsum("rc,cr,rp->cp", Z, weights * own.crossed[numbers], block.X)
-    high, low = np.maximum.outer(numbers, numbers), np.minimum.outer(numbers, numbers)
-    each = weights * own.second
-    squares = np.zeros((len(numbers), len(numbers)))
-    for c in range(len(numbers)):
-        for d in range(c + 1):
-            pair = each[high[c, d] * (high[c, d] + 1) // 2 + low[c, d]]
-            squares[c, d] = squares[d, c] = np.einsum("r,r,r->", Z[:, c], Z[:, d], pair)
-    hessian = np.block([[found.hessian, cross.T], [cross, squares]])
-    return Evaluation(found.value, np.append(found.score, score), hessian)

@@ -16,10 +16,9 @@ from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import maximize
-from clusterglm.fit.own import OwnRandomEffectsFit, anew, fit_own_pooled, own_again, with_constant
+from clusterglm.fit.own import anew, fit_own_pooled, with_constant
 from clusterglm.fit.own_fixed import OwnFixedEffectsFit, own_fixed_again
 from clusterglm.fit.own_fixed import own_of as fixed_of
-from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
@@ -237,23 +236,11 @@ def random_effects_refit(fit: RandomEffectsFit) -> Refit:
     return refit
 
 
-def own_refit(fit: OwnRandomEffectsFit) -> Refit:
-    """For models with random intercepts whose response has parameters of its own, which are estimated anew."""
+def refit_by(fitted: Callable[[ModelData], RandomEffectsFit | MixedFit]) -> Refit:
+    """For models with random effects whose response has parameters of its own, which `fitted` estimates anew."""
 
     def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
-        again = own_again(fit, new)
-        if not again.optimization.converged:
-            raise ReplicateError(f"random-effects fit: {again.optimization.message}")
-        return again.loglik, again.pooled.loglik, again.beta
-
-    return refit
-
-
-def own_mixed_refit(fit: OwnMixedFit) -> Refit:
-    """For models with several random effects whose response has parameters of its own."""
-
-    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
-        again = own_mixed_again(fit, new)
+        again = fitted(new)
         if not again.optimization.converged:
             raise ReplicateError(f"random-effects fit: {again.optimization.message}")
         return again.loglik, again.pooled.loglik, again.beta

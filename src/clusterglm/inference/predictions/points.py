@@ -23,7 +23,7 @@ _BISECTIONS = 64  # of an interval of 2 * _FAR_POINT
 
 
 @dataclass(frozen=True)
-class OverPoints:
+class PointAverages:
     """What averages over mass points know besides the function: the clusters, the estimates, and the probabilities.
 
     Parameters
@@ -39,11 +39,11 @@ class OverPoints:
     fit: OwnNonparametricFit
     chances: Chances
 
-    def of(self, rows: NDArray[np.int64]) -> OverPoints:
+    def of(self, rows: NDArray[np.int64]) -> PointAverages:
         """Those of some rows."""
         given = self.chances
         cluster = None if given.cluster is None else given.cluster[rows]
-        return OverPoints(self.data, self.fit, Chances(given.probabilities[rows], cluster))
+        return PointAverages(self.data, self.fit, Chances(given.probabilities[rows], cluster))
 
     @property
     def logs(self) -> Array:
@@ -61,10 +61,10 @@ class OverPointsProbabilities(CumulativeProbabilities):
     """Cumulative probabilities that are averages, with linear predictors, shape (n,), at an intercept of zero."""
 
     eta: Array
-    over: OverPoints
+    over: PointAverages
 
 
-def probabilities_over(response: Cumulative, eta: Array, over: OverPoints) -> OverPointsProbabilities:
+def probabilities_over(response: Cumulative, eta: Array, over: PointAverages) -> OverPointsProbabilities:
     """P(Y <= c) of all categories but the last."""
     chosen, points = over.chances.probabilities, over.fit.points
     at = response.thresholds[:, None] - eta - points[:, None, None]  # (points, categories, rows)
@@ -94,14 +94,14 @@ def _whole(moved: Averaged, X: Array) -> Array:
     return whole
 
 
-def log_hazards_over(x: Array, over: OverPoints) -> LogHazards:
+def log_hazards_over(x: Array, over: PointAverages) -> LogHazards:
     """Logarithms of cumulative hazards, -log S, of averaged survival; `by_sigma` are derivatives in all parameters.
 
     Parameters
     ----------
     x : ndarray, shape (n,)
         eta + k log t, finite.
-    over : OverPoints
+    over : PointAverages
     """
     log_h = np.minimum(x[:, None] + over.fit.points, _FAR_POINT)
     log_s = -np.exp(log_h)
@@ -115,7 +115,7 @@ def log_hazards_over(x: Array, over: OverPoints) -> LogHazards:
         return LogHazards(np.log(-whole), by_x, by_parameters, np.ones(len(x), dtype=bool))
 
 
-def mean_times_over(eta: Array, k: float, over: OverPoints) -> LogTimes:
+def mean_times_over(eta: Array, k: float, over: PointAverages) -> LogTimes:
     """Logarithms of mean times, of which those of an infinitely small hazard are infinite."""
     response = over.fit.response
     each = gammaln(1.0 + 1.0 / k) - (eta[:, None] + over.fit.points) / k
@@ -130,7 +130,7 @@ def mean_times_over(eta: Array, k: float, over: OverPoints) -> LogTimes:
     return LogTimes(value, moved.by_eta, moved.by_parameters, np.zeros(len(eta)))
 
 
-def quantile_times_over(probability: float, eta: Array, k: float, over: OverPoints) -> LogTimes:
+def quantile_times_over(probability: float, eta: Array, k: float, over: PointAverages) -> LogTimes:
     """Logarithms of the times by which the event has come with this probability; infinite where it never has."""
     wanted, points = float(np.log1p(-probability)), over.fit.points
     never = np.where(np.isneginf(points), over.chances.probabilities, 0.0).sum(axis=1) >= 1.0 - probability
@@ -154,7 +154,7 @@ def quantile_times_over(probability: float, eta: Array, k: float, over: OverPoin
     return LogTimes(value, np.full(len(eta), -1.0 / k), by_parameters, by_k, exists=not bool(never.any()))
 
 
-def _size(over: OverPoints) -> int:
+def _size(over: PointAverages) -> int:
     """Number of parameters."""
     return len(over.fit.whole_covariance)
 

@@ -20,9 +20,10 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.own.durations import Durations
 from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
+from clusterglm.results.models.reasons import OF_DURATIONS
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import AtModes, KindsInWords, with_moves
+from clusterglm.results.topics.kinds import AtModes, Averaging, KindsInWords, with_moves
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.survival_times import UNRESOLVED, Frailty, SurvivalTimes
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
 
 WORK = {
     "acceleration_factors", "aic", "bic", "bootstrap", "bse", "check", "clustering_test", "conf_int", "converged",
-    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family", "family_parameters",
-    "family_response", "fit", "formula", "glance", "icc", "jackknife", "kind", "link", "llf", "loglik", "n_clusters",
-    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled",
-    "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report",
-    "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
-    "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "drop_one", "family",
+    "family_parameters", "family_response", "fit", "for_maketables", "formula", "glance", "icc", "integration_check",
+    "integration_curve", "jackknife", "kind", "link", "llf", "loglik", "median_odds_ratio", "n_clusters", "n_obs",
+    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
+    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival", "term_tests",
+    "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -51,11 +53,8 @@ _PARTS = ("coefficients", "terms", "sigma", "random effects", "intercepts", "int
 
 
 def no_durations(result: Any, name: str) -> tuple[str, str, str]:
-    return (
-        f"{name} of a fit with family={result.family!r}",
-        "what allows for survival times, which this does not yet",
-        "fit.predict, fit.survival, fit.ratios, fit.residuals",
-    )
+    otherwise = "what allows for survival times, which this does not yet", "fit.predict, fit.survival, fit.ratios"
+    return f"{name} of a fit with family={result.family!r}", *OF_DURATIONS.get(name, otherwise)
 
 
 class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
@@ -69,7 +68,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         assert isinstance(found, Durations)
         return found
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Any:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Any:
         return Frailty.none(rows.size)
 
     # Predictions -----------------------------------------------------------------------------------------------------
@@ -353,11 +352,11 @@ class DurationsRandomEffectsResult(DurationsSampling, AtModes, DurationsResult, 
         """The fit of this model without its random intercepts."""
         return durations_pooled(self.fit.pooled, self.data)
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Frailty:
         return Frailty(self.sigma, self.distribution, np.ones((rows.size, 1)))
 
-    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
-        super()._refuse_clustering_test(method, statistic)
+    def _refuse_clustering_test(self, method: str, statistic: str, insist: bool) -> None:
+        super()._refuse_clustering_test(method, statistic, insist)
         if method == "bootstrap" and self._censored:
             raise OptionError(
                 "a bootstrap of censored times: when those with an event would have been is not known",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,9 @@ from clusterglm.results.models.durations import (
     durations_pooled,
     no_durations,
 )
-from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.own_mixed import OF_ONE_SUM, OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
-from clusterglm.results.topics.kinds import AtModes
+from clusterglm.results.topics.kinds import AtModes, Averaging
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.survival_times import Frailty
@@ -30,7 +29,7 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 class DurationsSeveral(DurationsSampling, AtModes, DurationsResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
-    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Frailty:
         """z'b, of standard deviation |L'z|, whose square has twice the derivatives z' dL L'z."""
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows))
         scaled = Z @ self.fit.factor
@@ -53,7 +52,7 @@ class DurationsMixedResult(DurationsSeveral):
         return durations_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
 
 
-@only(WORK_OF_SEVERAL, no_durations)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
 class DurationsCrossedResult(DurationsSeveral, OwnCrossed):  # type: ignore[misc, override]
     """A model of survival times with random effects of factors that cross."""

@@ -19,11 +19,12 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.own.cumulative import Cumulative
 from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
+from clusterglm.results.models.reasons import OF_CATEGORIES
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.by_threshold import ByThreshold
 from clusterglm.results.topics.category_effects import CategoryEffects
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.kinds import AtModes, KindsInWords, with_moves
+from clusterglm.results.topics.kinds import AtModes, Averaging, KindsInWords, with_moves
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.testing import formula_terms
@@ -31,35 +32,36 @@ from clusterglm.results.topics.testing import formula_terms
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.adequacy import Finding
     from clusterglm.inference.hypotheses.parallel import ParallelTest, Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
     from clusterglm.likelihood.plan import Plan
     from clusterglm.model.response.base import Response
 
 WORK = {
-    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "categories", "clustering_test",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "categories", "check", "clustering_test",
     "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution",
-    "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence", "jackknife",
-    "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "nonparallel", "optimization",
+    "drop_one", "family", "family_parameters", "family_response", "fit", "for_maketables", "formula", "glance", "icc",
+    "influence", "integration_check", "integration_curve", "jackknife", "kind", "link", "llf", "loglik",
+    "median_odds_ratio", "n_clusters", "n_obs", "n_parameters", "nobs", "nonparallel", "optimization",
     "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
-    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "sample",
-    "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "thresholds",
-    "tidy", "tvalues", "wald_test", "zvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residual_envelope", "residuals",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests",
+    "test_clustering", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
 _UNRESOLVED = "the average over the intercept is not known accurately"
-_PARTS = ("coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
-          "intercepts at zero", "influence", "predictions")  # of a report  # fmt: skip
+_PARTS = (
+    "coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
+    "intercepts at zero", "checks", "residuals", "influence", "predictions", "integrals",
+)  # of a report  # fmt: skip
 
 
 def no_mean(result: Any, name: str) -> tuple[str, str, str]:
-    return (
-        f"{name} of a fit with family={result.family!r}",
-        "a response with a mean, or what this does for ordered categories, which is not worked out yet",
-        "fit.predict for the probability of each category, fit.ratios, fit.residuals, fit.simulate",
-    )
+    otherwise = "a response with a mean", "fit.predict for the probability of each category, fit.ratios, fit.residuals"
+    return f"{name} of a fit with family={result.family!r}", *OF_CATEGORIES.get(name, otherwise)
 
 
 class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagnostics):
@@ -184,7 +186,7 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         return self._cumulative.thresholds_at(covariates[known])
 
     def _cumulative_at(
-        self, eta: Array, averaged: Any, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Averaging, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         """Cumulative probabilities of the rows that can be predicted, and which these are."""
         from clusterglm.inference.predictions.categories import cumulative_probabilities
@@ -358,6 +360,11 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
         """
         check_option("kind", kind, _DRAWN)
         return super().residuals(kind, intercepts, seed, n_sim)
+
+    def _dispersion_finding(self, n_sim: int, seed: int) -> Finding:
+        from clusterglm.inference.diagnostics.adequacy import Finding
+
+        return Finding("Dispersion", None, "categories have none beside their probabilities")
 
     # Tables ----------------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, OrdinalResult, no_mean, ordinal_pooled
-from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.own_mixed import OF_ONE_SUM, OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
-from clusterglm.results.topics.kinds import AtModes
+from clusterglm.results.topics.kinds import AtModes, Averaging
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.own_sampling import OrdinalSampling
 
@@ -39,7 +39,7 @@ class OrdinalSeveral(OrdinalSampling, AtModes, OrdinalResult, OwnSeveral):  # ty
     _mean_kinds = ("marginal", "typical")
 
     def _cumulative_at(
-        self, eta: Array, averaged: bool, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Averaging, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         from clusterglm.inference.predictions.categories import over_normal
 
@@ -109,7 +109,7 @@ class OrdinalMixedResult(OrdinalSeveral):
         return ordinal_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
 
 
-@only(WORK_OF_SEVERAL, no_mean)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
 class OrdinalCrossedResult(OrdinalSeveral, OwnCrossed):  # type: ignore[misc]
     """A model of ordered categories with random effects of factors that cross."""

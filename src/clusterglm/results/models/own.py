@@ -24,10 +24,12 @@ from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.reasons import WHY
 from clusterglm.results.models.refusing import no_profile, only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
+from clusterglm.results.topics.own_diagnostics import OwnDiagnostics
 from clusterglm.results.topics.own_means import OwnMeans
 from clusterglm.results.topics.own_sampling import OwnSampling
 
@@ -42,14 +44,16 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 WORK = {
-    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged",
-    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test", "dispersion_test",
-    "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence",
-    "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization",
-    "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature",
-    "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "sample", "save", "shape",
-    "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test",
-    "zero_inflation_test", "zvalues",
+    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "calibration", "check",
+    "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid",
+    "dispersion_lr_test", "dispersion_test", "distribution", "drop_one", "family", "family_parameters",
+    "family_response", "fit", "for_maketables", "formula", "glance", "icc", "influence", "integration_check",
+    "integration_curve", "interval_odds_ratio", "jackknife", "kind", "link", "llf", "loglik",
+    "marginal_coefficients", "median_odds_ratio", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residual_envelope", "residuals",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests",
+    "test_clustering", "tidy", "tvalues", "wald_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _COVARIED = ("all", "coefficients")
@@ -80,10 +84,11 @@ class DispersionTest:
 
 
 def not_yet(result: Any, name: str) -> tuple[str, str, str]:
+    needed, instead = WHY.get(name, ("what allows for their estimation, which this does not yet", "fit.predict"))
     return (
         f"{name} of a fit with family={result.family!r}, whose response has parameters of its own",
-        "what allows for their estimation, which this does not yet",
-        f"{_instead(result, name)}fit.predict, fit.residuals, fit.simulate",
+        needed,
+        f"{_instead(result, name)}{instead}",
     )
 
 
@@ -95,7 +100,7 @@ def _instead(result: Any, name: str) -> str:
 with_own_parameters = only(WORK, not_yet)
 
 
-class OwnResult(OwnMeans, Result):
+class OwnResult(OwnDiagnostics, OwnMeans, Result):
     """What results share whose response has parameters of its own."""
 
     if TYPE_CHECKING:
@@ -275,7 +280,7 @@ class OwnResult(OwnMeans, Result):
     """What `tidy` calls the response's parameters."""
     _parts_known: ClassVar[tuple[str, ...]] = (
         "coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
-        "intercepts at zero", "influence", "predictions",
+        "intercepts at zero", "checks", "residuals", "calibration", "influence", "predictions", "integrals",
     )  # fmt: skip
     """Parts of a report in which nothing takes an estimated parameter for known without a word."""
 
@@ -434,9 +439,9 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
         return own_at_modes(self.fit)
 
     def _refit(self, pooled: Any) -> Refit:
-        from clusterglm.inference.hypotheses.bootstrap import own_refit
+        from clusterglm.inference.hypotheses.bootstrap import refit_by
 
-        return own_refit(self.fit)
+        return refit_by(lambda new: own_again(self.fit, new))
 
     @property
     def _null_response(self) -> Response:

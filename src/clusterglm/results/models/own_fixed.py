@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.peaks import Summit
 
 _OF_OTHERS = {
-    "adjusted_means", "average_effects", "clustering_test", "distribution", "icc", "pooled", "quadrature",
+    "adjusted_means", "average_effects", "clustering_test", "distribution", "icc", "integration_check",
+    "integration_curve", "interval_odds_ratio", "marginal_coefficients", "median_odds_ratio", "pooled", "quadrature",
     "random_effects", "random_effects_sd", "shape", "sigma", "sigma_se",
 }  # fmt: skip
 WORK_OF_FIXED = (WORK - _OF_OTHERS) | {"bias_correction", "cluster_effects", "n_informative", "n_obs_informative"}

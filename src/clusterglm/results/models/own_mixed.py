@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
 from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.inference.predictions.prediction import LinkPrediction
@@ -32,16 +33,20 @@ from clusterglm.results.topics.own_sampling import OwnCrossedSampling, OwnSevera
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.adequacy import Finding
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.uncertainty.peaks import Summit
 
+_OF_ONE_INTERCEPT = {"interval_odds_ratio", "marginal_coefficients"}
 OF_SEVERAL = {
     "effects_covariance", "intraclass_correlation", "median_odds_ratio", "random_effects_covariance", "singular",
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-WORK_OF_SEVERAL = WORK | OF_SEVERAL
+OF_ONE_SUM = {"integration_check", "integration_curve"}
+"""Members that take likelihoods of crossed factors as they are, which allow for no parameters of the response."""
+WORK_OF_SEVERAL = (WORK - _OF_ONE_INTERCEPT) | OF_SEVERAL
 """Members that work."""
 
 
@@ -117,6 +122,10 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         if self._own_state == "boundary":
             raise no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
 
+    @property
+    def _integrated(self) -> MixedFit:
+        return self.fit.given
+
     def _fitted_to(self, new: ModelData) -> OwnSeveral:
         return replace(self, fit=own_mixed_again(self.fit, new), data=new)
 
@@ -125,9 +134,9 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
     def _refit(self, pooled: Any) -> Refit:
-        from clusterglm.inference.hypotheses.bootstrap import own_mixed_refit
+        from clusterglm.inference.hypotheses.bootstrap import refit_by
 
-        return own_mixed_refit(self.fit)
+        return refit_by(lambda new: own_mixed_again(self.fit, new))
 
     @property
     def _null_response(self) -> Response:
@@ -188,6 +197,11 @@ class OwnCrossed(OwnCrossedSampling, OwnSeveral, CrossedEffectsResult):
     def _scores(self) -> NoReturn:
         self._of_clusters('a "robust" covariance', 'bootstrap(), which draws all effects anew; or cov("observed")')
 
+    def _own_findings(self) -> list[Finding]:
+        from clusterglm.inference.diagnostics.adequacy import Finding
+
+        return [Finding("Integration", None, self._integration_in_words())]
+
     def _deletion(self) -> Deletion:
         return CrossedEffectsResult._deletion(self)
 
@@ -208,7 +222,7 @@ class OwnMixedResult(OwnSeveral):
         return pooled_result(self.fit.pooled, replace(self.data.rows, effects=None))
 
 
-@only(WORK_OF_SEVERAL, not_yet)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, not_yet)
 @dataclass(frozen=True, repr=False, eq=False)
 class OwnCrossedResult(OwnCrossed):
     """Random effects of factors that cross, and a response with parameters of its own."""

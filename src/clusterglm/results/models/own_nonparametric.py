@@ -28,6 +28,7 @@ from clusterglm.results.models.ordinal import OrdinalResult
 from clusterglm.results.models.own import WORK, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary
+from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.mass_points import OnMassPoints
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
     from clusterglm.inference.predictions.durations import LogHazards, LogTimes
-    from clusterglm.inference.predictions.points import OverPoints
+    from clusterglm.inference.predictions.points import PointAverages
 
 _OF_OTHERS = {
     "adjusted_means", "average_effects", "check", "clustering_test", "dispersion_lr_test", "dispersion_test",
@@ -148,14 +149,15 @@ class OrdinalNonparametricResult(OnMassPoints, OrdinalResult, OwnNonparametricRe
     """Intercepts of any distribution, and ordered categories: the mean of the finite points is 0, as thresholds are."""
 
     def _cumulative_at(
-        self, eta: Array, averaged: Any, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Averaging, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
-        from clusterglm.inference.predictions.points import OverPoints, probabilities_over
+        from clusterglm.inference.predictions.points import PointAverages, probabilities_over
 
         if not averaged:
             return super()._cumulative_at(eta, averaged, rows, covariates)
         known = np.flatnonzero(~np.isnan(eta))
-        over = OverPoints(self.data, self.fit, averaged).of(known)
+        assert not isinstance(averaged, bool)
+        over = PointAverages(self.data, self.fit, averaged).of(known)
         return probabilities_over(self._cumulative, eta[known], over), known
 
     def _gradients(
@@ -174,10 +176,10 @@ class PointFrailty:
 
     Parameters
     ----------
-    over : OverPoints
+    over : PointAverages
     """
 
-    over: OverPoints
+    over: PointAverages
 
     def of(self, rows: NDArray[np.int64]) -> PointFrailty:
         """That of some rows."""
@@ -211,10 +213,11 @@ class PointFrailty:
 class DurationsNonparametricResult(OnMassPoints, DurationsResult, OwnNonparametricResult):
     """Intercepts of any distribution, logarithms of frailties, and survival times."""
 
-    def _frailty(self, rows: Rows, averaged: Any) -> PointFrailty:
-        from clusterglm.inference.predictions.points import OverPoints
+    def _frailty(self, rows: Rows, averaged: Averaging) -> PointFrailty:
+        from clusterglm.inference.predictions.points import PointAverages
 
-        return PointFrailty(OverPoints(self.data, self.fit, averaged))
+        assert not isinstance(averaged, bool)
+        return PointFrailty(PointAverages(self.data, self.fit, averaged))
 
     def _delta_errors(
         self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str, moves: Array | None = None

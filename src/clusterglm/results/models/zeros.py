@@ -31,6 +31,7 @@ from clusterglm.results.tables.tidy import as_coefficients
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.resampling import Refit, as_units
+from clusterglm.results.topics.zero_clustering import ZeroClustering
 from clusterglm.results.topics.zero_diagnostics import ZeroDiagnostics
 from clusterglm.results.topics.zero_effects import ZeroEffects
 from clusterglm.results.topics.zero_prediction import ZeroPredictions, ZerosAtModes
@@ -54,8 +55,8 @@ WORK = {
     "jackknife", "kind", "link", "llf", "loglik", "median_odds_ratio", "n_clusters", "n_obs", "n_parameters", "nobs",
     "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
     "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residual_envelope", "residuals",
-    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
-    "wald_test", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
+    "tidy", "tvalues", "wald_test", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _PARTS = (
@@ -111,8 +112,6 @@ _WHY = {
     "r2": ("a variance on the scale of one linear predictor, of which shares could be explained",
            "fit.calibration(), or fit.predict() against the counts"),
     "survival": ("durations", "fit.predict(scale='zero')"),
-    "test_clustering": ("draws from the model without clusters, of both parts, which it does not fit again yet",
-                        "fit.clustering_test, the likelihood ratio on its boundary"),
     "to_marginaleffects": (_ONE_PREDICTOR, "fit.average_effects() and fit.adjusted_means(), which know both"),
     "for_maketables": ("a table of one block of coefficients", "cg.table, or fit.tidy()"),
 }  # fmt: skip
@@ -405,7 +404,9 @@ class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
 
 @zero_inflated_only
 @dataclass(frozen=True, repr=False, eq=False)
-class ZeroRandomEffectsResult(ZeroInterceptSampling, ZerosAtModes, ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class ZeroRandomEffectsResult(  # type: ignore[misc]
+    ZeroInterceptSampling, ZerosAtModes, ZeroClustering, ZeroResult, OwnRandomEffectsResult
+):
     """A model of zero-inflated counts with a random intercept for each cluster in their linear predictor."""
 
     fit: ZeroRandomEffectsFit

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.hurdle_mixed import HurdleMixedFit
-from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.zero_mixed import ZeroMixedFit
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.hurdle import WORK_WITH_HURDLE, HurdlePooledResult, HurdleResult
-from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.own_mixed import OF_ONE_SUM, OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.zero_clustering import ZeroClustering
 from clusterglm.results.topics.zero_prediction import ZerosAtModes
 from clusterglm.results.topics.zero_sampling import (
     HurdleCrossedSampling,
@@ -30,7 +30,6 @@ from clusterglm.results.topics.zero_sampling import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clusterglm.inference.diagnostics.adequacy import Finding
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.effects.zero_average import BothParts
     from clusterglm.inference.uncertainty.peaks import Summit
@@ -39,10 +38,9 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work with zero inflation."""
 WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 """The same with a hurdle."""
-_OF_ONE_SUM = {"integration_check", "integration_curve"}  # which take likelihoods of crossed factors as they are
 
 
-class ZeroSeveral(ZeroSeveralSampling, ZerosAtModes, ZeroResult, OwnSeveral):  # type: ignore[misc]
+class ZeroSeveral(ZeroSeveralSampling, ZerosAtModes, ZeroClustering, ZeroResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     fit: ZeroMixedFit
@@ -58,11 +56,14 @@ class ZeroSeveral(ZeroSeveralSampling, ZerosAtModes, ZeroResult, OwnSeveral):  #
         c = len(self._zero.names)
         return np.repeat([self.fit.alpha_state != "free", self.fit.zero_state != "free"], [self._k, c])
 
+    def _again(self, new: ModelData) -> ZeroMixedFit:
+        return self.fit.again(new)
+
     def _fitted_to(self, new: ModelData) -> ZeroSeveral:
-        return replace(self, fit=self.fit.again(new), data=new)
+        return replace(self, fit=self._again(new), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
-        again = self.fit.again(new)
+        again = self._again(new)
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
     def _deletion(self) -> Deletion:
@@ -74,10 +75,6 @@ class ZeroSeveral(ZeroSeveralSampling, ZerosAtModes, ZeroResult, OwnSeveral):  #
         from clusterglm.inference.diagnostics.mixed import effects_at_modes
 
         return effects_at_modes(self.fit, self.fit.given_with)
-
-    @property
-    def _integrated(self) -> MixedFit:
-        return self.fit.given
 
     @property
     def _both(self) -> BothParts:
@@ -123,11 +120,6 @@ class _OfFactors(ZeroCrossedSampling, ZeroSeveral, OwnCrossed):  # type: ignore[
     def _deletion(self) -> Deletion:
         return OwnCrossed._deletion(self)
 
-    def _own_findings(self) -> list[Finding]:
-        from clusterglm.inference.diagnostics.adequacy import Finding
-
-        return [Finding("Integration", None, self._integration_in_words())]
-
     def _report_parts(self) -> list[str]:
         return [part for part in super()._report_parts() if part != "integrals"]
 
@@ -166,7 +158,7 @@ class ZeroMixedResult(_OfClusters):
     fit: ZeroMixedFit
 
 
-@only(WORK_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
+@only(WORK_OF_SEVERAL - OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class ZeroCrossedResult(_OfFactors):
     """A model of zero-inflated counts with random effects of factors that cross."""
@@ -188,7 +180,7 @@ class HurdleMixedResult(HurdleSeveralSampling, _Passed, _OfClusters):  # type: i
         return self._aligned(*hurdle_several_scores(self.fit), False)
 
 
-@only(WORK_WITH_HURDLE_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
+@only(WORK_WITH_HURDLE_OF_SEVERAL - OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class HurdleCrossedResult(HurdleCrossedSampling, _Passed, _OfFactors):  # type: ignore[misc, override]
     """A model of counts with a hurdle, and random effects of factors that cross in the counts that are not 0."""

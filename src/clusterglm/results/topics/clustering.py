@@ -43,7 +43,7 @@ class ClusteredResult(Result):
     def _refit(self, pooled: PooledFit) -> Refit:
         """Fits both models to other responses."""
 
-    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
+    def _refuse_clustering_test(self, method: str, statistic: str, insist: bool) -> None:
         """Raise `OptionError` for tests that there are not for the model."""
         if self._by_ratio and (method == "score" or statistic == "loglik"):
             what = "method='score'" if method == "score" else "statistic='loglik'"
@@ -124,7 +124,7 @@ class ClusteredResult(Result):
 
         check_option("method", method, (*METHODS, "score", "boundary"))
         check_option("statistic", statistic, STATISTICS)
-        self._refuse_clustering_test(method, statistic)
+        self._refuse_clustering_test(method, statistic, insist)
         if method == "boundary":
             return self._boundary_test()
         null, pooled = self._null()
@@ -138,7 +138,7 @@ class ClusteredResult(Result):
             pooled,
             self.loglik,
             rows._refit(pooled),
-            self._null_response,
+            rows._null_response,
             method,
             statistic,
             n_boot,

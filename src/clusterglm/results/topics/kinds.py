@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from clusterglm.results.topics.newdata import Rows, one_per_row
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.distribution.mass_points import Chances
     from clusterglm.inference.predictions.prediction import LinkPrediction
+
+Averaging: TypeAlias = "bool | Chances"
+"""Whether an average over intercepts is to be taken; of intercepts on mass points, with which probabilities."""
 
 
 class KindsInWords:
@@ -26,8 +30,8 @@ class KindsInWords:
         @property
         def _beta(self) -> Array: ...
 
-    def _eta_of(self, rows: Rows, kind: Any) -> tuple[Array, Any]:
-        """Linear predictors, and whether an average over intercepts is to be taken, or over which values of them."""
+    def _eta_of(self, rows: Rows, kind: Any) -> tuple[Array, Averaging]:
+        """Linear predictors, and what average over intercepts is to be taken."""
         eta = rows.eta(self._beta)
         kind = self._where[0] if kind is None else kind
         if not isinstance(kind, str):
@@ -35,7 +39,7 @@ class KindsInWords:
         check_option("kind", kind, self._where)
         return self._at_words(eta, kind, rows)
 
-    def _at_words(self, eta: Array, kind: str, rows: Rows) -> tuple[Array, Any]:
+    def _at_words(self, eta: Array, kind: str, rows: Rows) -> tuple[Array, Averaging]:
         return eta, False
 
     def _moves(self, rows: Rows, kind: Any, cov: str) -> Array | None:

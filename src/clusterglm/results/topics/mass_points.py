@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.distribution.mass_points import Chances
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.newdata import Rows, fitted_rows
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class OnMassPoints(Diagnostics):
         def _probabilities(self) -> Array: ...
         def _chances(self, kind: str, rows: Rows) -> Chances: ...
 
-    def _at_words(self, eta: Array, kind: str, rows: Rows) -> tuple[Array, Any]:
+    def _at_words(self, eta: Array, kind: str, rows: Rows) -> tuple[Array, Averaging]:
         over = self._chances(kind, rows)  # refuses rows
         return np.where(rows.status.ok, eta, np.nan), over
 

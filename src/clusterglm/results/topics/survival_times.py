@@ -16,6 +16,7 @@ from clusterglm.errors import DataError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
 from clusterglm.model.arguments import shown as in_words
 from clusterglm.model.arrays import Array
+from clusterglm.results.topics.kinds import Averaging
 from clusterglm.results.topics.newdata import Rows, new_rows
 from clusterglm.results.topics.survival import curve_columns, curves
 
@@ -95,11 +96,11 @@ class SurvivalTimes:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _durations(self) -> Durations: ...
-        def _eta_of(self, rows: Rows, kind: Any) -> tuple[Array, Any]: ...
+        def _eta_of(self, rows: Rows, kind: Any) -> tuple[Array, Averaging]: ...
         def _moves(self, rows: Rows, kind: Any, cov: str) -> Array | None: ...
 
     @abstractmethod
-    def _frailty(self, rows: Rows, averaged: Any) -> Any:
+    def _frailty(self, rows: Rows, averaged: Averaging) -> Any:
         """What rows' linear predictors have from their clusters; rows where that is not known are refused.
 
         `averaged` is what `_eta_of` says.

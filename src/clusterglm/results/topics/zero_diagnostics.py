@@ -28,6 +28,11 @@ else:
 _RESIDUALS = ("response", "pearson", "quantile", "simulated")
 
 
+def linear_predictor(zero: ModelData, inflated: ZeroInflated) -> Array:
+    """Of zeros, no further out than their exponential can be taken, shape (n,)."""
+    return np.clip(zero.X @ inflated.zero, -700.0, 700.0)
+
+
 class ZeroDiagnostics(Base):
     """Of counts whose zeros have a linear predictor."""
 
@@ -47,7 +52,7 @@ class ZeroDiagnostics(Base):
     @property
     def _w(self) -> Array:
         """Linear predictor of zeros of the rows in cluster order."""
-        return np.clip(self._zero.X @ self._inflated.zero, -700.0, 700.0)
+        return linear_predictor(self._zero, self._inflated)
 
     @property
     def _response_of_rows(self) -> AtOdds:

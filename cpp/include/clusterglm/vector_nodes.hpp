@@ -88,7 +88,12 @@ class VectorNodes : protected VectorCells {
         if (along_.size() < static_cast<std::size_t>(n) * width) along_.resize(static_cast<std::size_t>(n) * width);
         for (int j = 0; j < n; ++j) {
             const double b = slope(d() - 1)[j];
-            for (int k = 0; k < width; k += kLanes) store(&along_[static_cast<std::size_t>(j) * width + k], lanes::exp(b * load(&points_.last[k])));
+            double* to = &along_[static_cast<std::size_t>(j) * width];
+            if (j > 0 && b == slope(d() - 1)[j - 1]) {  // as all of them are where an intercept varies
+                std::copy_n(to - width, width, to);
+                continue;
+            }
+            for (int k = 0; k < width; k += kLanes) store(to + k, lanes::exp(b * load(&points_.last[k])));
         }
         const std::size_t cells = static_cast<std::size_t>(points_.lines) * size;
         if (across_.size() < cells) across_.resize(cells);

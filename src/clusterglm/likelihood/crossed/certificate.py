@@ -317,13 +317,12 @@ class HeldDraws:
             return self._shared[2]
         self._shared = None  # before others take as much memory
         likelihood, v, factors, sizes = self.likelihood, [], [], []
-        here = likelihood.near(theta, mode, plan)  # by the same steps as those beside it
         for k, entry in enumerate(theta.tolist()):
             move = np.zeros(len(theta))
             move[k] = _STEP_OF_MODES * max(1.0, abs(entry))
             there = likelihood.near(theta + move, mode, plan)
-            v.append((there.v - here.v) / move[k])
-            pairs = list(zip(there.factors, here.factors, strict=True))
+            v.append((there.v - mode.v) / move[k])
+            pairs = list(zip(there.factors, mode.factors, strict=True))
             factors.append([(one - other) / move[k] for one, other in pairs])
             sizes.append([-np.log(np.diagonal(one) / np.diagonal(other)).sum() / move[k] for one, other in pairs])
         found = _Sensitivity(np.array(v), factors, np.array(sizes))

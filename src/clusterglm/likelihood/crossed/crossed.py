@@ -39,6 +39,7 @@ _ANOTHER_CURVATURE = 0.15  # of a standard deviation: a step after which the cur
 _MOST_STEPS = 200
 _NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
 _FOUND, _BY_OLD_ONES = 1e-18, 1e-22  # Newton decrement from which one more step leads to the mode; by an old curvature
+_LEFT_BY_OLD_ONES = 2e-26  # and what is left after it, if it falls as it did; after a fresh one a quarter as much
 _SAME_MODE = 1e-3  # standard deviations of effects by which a mode may move and points inside are as good
 _GLANCED = 0.01  # and where the value is wanted to a few hundredths
 _FAR_LOWER = 5.0  # what a glance may be wrong by, times the Newton decrement and at least one
@@ -227,6 +228,8 @@ class CrossedLikelihood:
                 fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh
             ):
                 break
+            if not fresh and decrement**2 <= _LEFT_BY_OLD_ONES * last < np.inf:
+                break
             if not fresh and decrement > contracts * last:
                 factors, last = [], np.inf
                 continue
@@ -275,11 +278,9 @@ class CrossedLikelihood:
         return joined(self.layout, mode.v, S, held.v, units, modes)
 
     def near(self, theta: Array, mode: Mode, plan: VectorPlan) -> Mode:
-        """The mode at a theta so near to that of another that two steps with its curvature lead there."""
-        v = mode.v + self.solved(mode.factors, self.inside.gradient(theta, mode.v, plan).v)
-        at = self.inside.gradient(theta, v, plan)
-        step = self.solved(mode.factors, at.v)
-        return self._about(theta, v + step, plan, _sum(at.values, v) + 0.5 * float(at.v @ step), at)
+        """The mode, without a value, at a theta so near to another's that one step with its curvature leads there."""
+        at = self.inside.gradient(theta, mode.v, plan, valued=False)
+        return self._about(theta, mode.v + self.solved(mode.factors, at.v), plan, np.nan, at)
 
     def value_at(self, mode: Mode) -> float:
         """The approximation, given the mode."""
@@ -309,7 +310,7 @@ class CrossedLikelihood:
         What is left of f_v is one Newton step that f_theta has not felt.
         """
         y = self.solved(mode.factors, held.v + pull + mode.gradient.v)
-        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
+        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, held.first)
 
     def _expected(self, theta: Array, plan: VectorPlan) -> Array:
         """Where the mode is expected, from where it was last.
@@ -357,7 +358,8 @@ class CrossedLikelihood:
     def _hessian(self, theta: Array, mode: Mode, plan: VectorPlan, score: Array) -> Array:
         """Differences of the score, one-sided, as f_v is far more accurate than what steps leave out."""
         found, few, last = np.zeros((len(theta), len(theta))), any(_is_few(part) for part in plan), self._last
-        if not few:  # by the same steps as those beside it
+        at = mode.gradient.v
+        if not few and float(at @ self.solved(mode.factors, at)) > _FOUND:  # by the same steps as those beside it
             score = self._score(theta, self.near(theta, mode, plan), plan)
         for k in range(len(theta)):
             if few:

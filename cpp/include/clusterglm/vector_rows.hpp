@@ -100,13 +100,21 @@ class VectorRows {
         double decrement = 0.0, last = 0.0, g[kMostEffects], step[kMostEffects], next[kMostEffects];
         for (int number = 0;; ++number) {
             checkpoint(8 * static_cast<std::int64_t>(size));
-            derivatives(u);
-            for (int t = 0; t < d(); ++t) {
-                Pack sum{};
-                for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
-                g[t] = reduce(sum) - u[t];
+            if constexpr (D == 1) {
+                const bool fast = locate(u);
+                double first, second;
+                loops_.derivatives_along(lambda.data(), a.data(), b.data(), effect(0), size, fast, G.data(), H.data(), I.data(), &first, &second);
+                g[0] = first - u[0], S[0][0] = 1.0 - second;
+                factorise();
+            } else {
+                derivatives(u);
+                for (int t = 0; t < d(); ++t) {
+                    Pack sum{};
+                    for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
+                    g[t] = reduce(sum) - u[t];
+                }
+                curve();
             }
-            curve();
             solve(g, step);
             last = decrement, decrement = 0.0;
             for (int t = 0; t < d(); ++t) decrement += g[t] * step[t];
@@ -153,7 +161,7 @@ class VectorRows {
         loops_.derivatives(lambda.data(), a.data(), b.data(), size, fast, G.data(), H.data(), I.data());
     }
 
-    // S of the rows' H, and its Cholesky factor.
+    // S of the rows' H; its Cholesky factor.
     void curve() {
         for (int t = 0; t < d(); ++t)
             for (int s = 0; s <= t; ++s) {
@@ -162,6 +170,9 @@ class VectorRows {
                     square += clusterglm::load(&H[i]) * (clusterglm::load(effect(t) + i) * clusterglm::load(effect(s) + i));
                 S[t][s] = (t == s ? 1.0 : 0.0) - reduce(square);
             }
+        factorise();
+    }
+    void factorise() {
         if (cholesky(S, d(), C)) return;
         S = {};  // rounding, or numbers without end: as if the likelihood were flat
         for (int t = 0; t < d(); ++t) S[t][t] = 1.0;

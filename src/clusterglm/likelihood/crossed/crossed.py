@@ -47,6 +47,7 @@ _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _CONTRACTS_IF_DEAR = 0.02
+_WORTH_ANOTHER = 2.5  # steps to come above which a new curvature, and one or two steps by it, are less
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
 
@@ -178,9 +179,9 @@ class CrossedLikelihood:
         return Evaluation(self.value_at(mode), score, hessian)
 
     def glanced(self, theta: Array, plan: VectorPlan, above: float = -np.inf) -> float:
-        """The value to a few hundredths, at a place to which a search need not go: what was known of modes stays known.
+        """The value at a place to which a search need not go: what was known of modes stays known.
 
-        Where it is far below `above` it is less accurate.
+        If it is compared with `above` it is accurate to a few hundredths, and less so far below; otherwise it is exact.
 
         Raises
         ------
@@ -189,7 +190,7 @@ class CrossedLikelihood:
         """
         theta, before = np.ascontiguousarray(theta, dtype=np.float64), (self._v, self._factors, self._last)
         try:
-            return self.value_at(self.mode(theta, plan, _GLANCED, above))
+            return self.value_at(self.mode(theta, plan, _GLANCED if above > -np.inf else _FOUND, above))
         finally:
             self._v, self._factors, self._last = before
 
@@ -230,7 +231,7 @@ class CrossedLikelihood:
                 break
             if not fresh and decrement**2 <= _LEFT_BY_OLD_ONES * last < np.inf:
                 break
-            if not fresh and decrement > contracts * last:
+            if not fresh and (decrement > contracts * last or self._steps_left(decrement, last) > _WORTH_ANOTHER):
                 factors, last = [], np.inf
                 continue
             length, rounding = 1.0, 1e-13 * (1.0 + abs(value))
@@ -287,10 +288,10 @@ class CrossedLikelihood:
         return mode.value - 0.5 * mode.log_determinant
 
     def solved(self, factors: list[Array], g: Array) -> Array:
-        """(-f_vv)^-1 g."""
+        """(-f_vv)^-1 g, for a vector g or the columns of a matrix."""
         from scipy.linalg.lapack import dpotrs
 
-        step = np.zeros(len(g))
+        step = np.zeros_like(g)
         for own, factor in zip(self.layout.components, factors, strict=True):
             step[own] = dpotrs(factor, g[own], lower=0)[0]
         return step
@@ -397,6 +398,12 @@ class CrossedLikelihood:
                 )
             found.append(factor)
         return found
+
+    def _steps_left(self, decrement: float, last: float) -> float:
+        """How many steps by an old curvature the mode is away, if all do as the last did; 0 where another is dear."""
+        if self._dear() or not 0.0 < decrement < last < np.inf:
+            return 0.0
+        return float(np.log(_BY_OLD_ONES / decrement) / np.log(decrement / last))
 
     def _old_ones_serve(self, decrement: float, enough: float) -> bool:
         """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""

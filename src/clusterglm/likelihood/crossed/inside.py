@@ -321,7 +321,7 @@ class Inside:
                 _DIRECTION, theta, slopes, plan, direction=column, kappa=kappa, row_results=along[k], entries=entries
             )
             seen[:, k] = self.layout.gather(slopes, along[k])
-        solved = np.stack([solve(column) for column in seen.T], axis=1)
+        solved = solve(seen)
         found = -(columns @ along.T + seen.T @ solved)
         found[p:] *= 2.0
         found[:p, p:] *= 2.0

@@ -9,9 +9,14 @@ namespace {
 // Keeps the arrays that say which outside effects rows and units touch.
 class OutsideHandle {
    public:
-    OutsideHandle(SlotMatrix local, Integers starts, Slots touched, Integers matrix, Integers size)
-        : local_(local), touched_(touched), starts_(starts), matrix_(matrix), size_(size) {
+    OutsideHandle(SlotMatrix local, SlotMatrix columns, Integers starts, Slots touched, Integers matrix, Integers size)
+        : local_(local), columns_(columns), touched_(touched), starts_(starts), matrix_(matrix), size_(size) {
         const std::size_t m = matrix.size();
+        require(columns.shape(0) == local.shape(0) && columns.shape(1) == local.shape(1), "columns: as many as local");
+        for (std::size_t k = 0; k < columns.size(); ++k) {
+            require(columns.data()[k] >= 0, "columns: places of effects");
+            effects_ = std::max(effects_, static_cast<std::size_t>(columns.data()[k]) + 1);
+        }
         require(starts.size() == m + 1 && size.size() == m, "starts, matrix, size: of the units");
         require(starts.data()[0] == 0 && starts.data()[m] == static_cast<std::int64_t>(touched.size()), "starts: from 0 to the number of touched effects");
         for (std::size_t i = 0; i < m; ++i) {
@@ -38,14 +43,27 @@ class OutsideHandle {
         checked_ = true;
         return {static_cast<int>(local_.shape(1)), local_.data(), slopes.data(), starts_.data(), touched_.data(), matrix_.data(), size_.data()};
     }
+    void spread(Matrix slopes, Vector v, std::optional<Vector> offset, OutVector to) const {
+        require(slopes.shape(0) == local_.shape(0) && slopes.shape(1) == local_.shape(1), "slopes: rows by width");
+        require(v.size() >= effects_, "v: one for each effect");
+        require(to.size() == local_.shape(0) && (!offset || offset->size() == to.size()), "offset, to: one per row");
+        clusterglm::spread(static_cast<std::int64_t>(to.size()), static_cast<int>(local_.shape(1)), columns_.data(), slopes.data(), v.data(),
+                           offset ? offset->data() : nullptr, to.data());
+    }
+    void gather(Matrix slopes, Vector by, OutVector to) const {
+        require(slopes.shape(0) == local_.shape(0) && slopes.shape(1) == local_.shape(1) && by.size() == local_.shape(0), "slopes, by: of rows");
+        require(to.size() >= effects_, "to: one for each effect");
+        clusterglm::gather(static_cast<std::int64_t>(by.size()), static_cast<int>(local_.shape(1)), columns_.data(), slopes.data(), by.data(), to.data());
+    }
     std::int64_t cells() const { return cells_; }
     std::size_t touched() const { return touched_.size(); }
 
    private:
-    SlotMatrix local_;
+    SlotMatrix local_, columns_;
     Slots touched_;
     Integers starts_, matrix_, size_;
     std::int64_t cells_ = 0;
+    std::size_t effects_ = 0;
     bool checked_ = false;
 };
 
@@ -53,7 +71,8 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
              Vector theta, const clusterglm::PointSet* points, bool follow, bool precise, OutMatrix centres, OutCube factors, int task,
              std::optional<Integers> units, std::optional<OutVector> matrices, std::optional<Vector> direction, std::optional<Vector> kappa,
              std::optional<OutVector> values, std::optional<OutVector> logs, std::optional<OutVector> row_results, std::optional<OutVector> pulls,
-             std::optional<OutMatrix> entries, std::optional<OutMatrix> direct, std::optional<OutMatrix> means, std::optional<OutCube> covariances,
+             std::optional<OutMatrix> entries, std::optional<OutMatrix> direct, std::optional<OutVector> first, std::optional<OutVector> kept, bool known,
+             std::optional<OutMatrix> means, std::optional<OutCube> covariances,
              std::optional<OutCube> spreads, std::optional<OutMatrix> follows, std::optional<OutMatrix> bends, int threads) {
     using clusterglm::CrossedTask;
     const clusterglm::Problem& view = problem.view_of_clusters();
@@ -74,6 +93,10 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
             "row_results, entries: of rows, and of units by free entries");
     require((wanted != CrossedTask::kCurvature && wanted != CrossedTask::kContract) || (matrices && matrices->size() >= cells), "matrices: of all components");
     require(wanted != CrossedTask::kContract || (direct && direct->shape(0) == n && direct->shape(1) == slopes.shape(1)), "direct: rows by width");
+    require(wanted != CrossedTask::kContract || (first && first->size() == n), "first: one per row");
+    require(!kept || (!points && (wanted == CrossedTask::kContract || wanted == CrossedTask::kDirection) && kept->size() == 2 * n),
+            "kept: two per row, of tasks 3 and 4 at the summit");
+    require(!known || (kept && wanted == CrossedTask::kDirection), "known: of task 4, what was kept");
     require(wanted != CrossedTask::kContract || points || (pulls && pulls->size() == n), "pulls: one per row");
     require(wanted != CrossedTask::kDirection || (direction && direction->size() == n && (points || (kappa && kappa->size() == n))),
             "direction, kappa: one per row");
@@ -88,8 +111,8 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
     const auto data = [](auto& x) { return x ? x->data() : nullptr; };
     const clusterglm::Selection selection = selected(view, units);
     const clusterglm::VectorPlaces places{follow, precise, centres.data(), factors.data()};
-    const clusterglm::CrossedInputs in{wanted, data(matrices), data(direction), data(kappa)};
-    const clusterglm::CrossedOutputs out{data(values), data(logs), data(row_results), data(pulls), data(entries), data(direct),
+    const clusterglm::CrossedInputs in{wanted, data(matrices), data(direction), data(kappa), data(kept), known};
+    const clusterglm::CrossedOutputs out{data(values), data(logs), data(row_results), data(pulls), data(entries), data(direct), data(first),
                                           data(means), data(covariances), data(spreads), data(follows), data(bends)};
     bool completed;
     {
@@ -103,14 +126,18 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
 
 void add_crossed(nb::module_& module) {
     nb::class_<OutsideHandle>(module, "Outside")
-        .def(nb::init<SlotMatrix, Integers, Slots, Integers, Integers>(), nb::arg("local"), nb::arg("starts"), nb::arg("touched"), nb::arg("matrix"),
-             nb::arg("size"));
+        .def(nb::init<SlotMatrix, SlotMatrix, Integers, Slots, Integers, Integers>(), nb::arg("local"), nb::arg("columns"), nb::arg("starts"),
+             nb::arg("touched"), nb::arg("matrix"), nb::arg("size"))
+        .def("spread", &OutsideHandle::spread, nb::arg("slopes"), nb::arg("v"), nb::arg("offset").none(), nb::arg("to"))
+        .def("gather", &OutsideHandle::gather, nb::arg("slopes"), nb::arg("by"), nb::arg("to"));
     module.def("crossed", &crossed, nb::arg("problem"), nb::arg("outside"), nb::arg("slopes"), nb::arg("coefficients"), nb::arg("effects"),
                nb::arg("rows"), nb::arg("columns"), nb::arg("theta"), nb::arg("points").none(), nb::arg("follow"), nb::arg("precise"),
                nb::arg("centres"), nb::arg("factors"), nb::arg("task"), nb::arg("units").none(), nb::arg("matrices").none() = nb::none(),
                nb::arg("direction").none() = nb::none(), nb::arg("kappa").none() = nb::none(), nb::arg("values").none() = nb::none(),
                nb::arg("logs").none() = nb::none(), nb::arg("row_results").none() = nb::none(), nb::arg("pulls").none() = nb::none(),
-               nb::arg("entries").none() = nb::none(), nb::arg("direct").none() = nb::none(), nb::arg("means").none() = nb::none(),
+               nb::arg("entries").none() = nb::none(), nb::arg("direct").none() = nb::none(), nb::arg("first").none() = nb::none(),
+               nb::arg("kept").none() = nb::none(), nb::arg("known") = false,
+               nb::arg("means").none() = nb::none(),
                nb::arg("covariances").none() = nb::none(), nb::arg("spreads").none() = nb::none(), nb::arg("follows").none() = nb::none(), nb::arg("bends").none() = nb::none(),
                nb::arg("threads") = 1);
 }

@@ -37,11 +37,14 @@ class Outside:
     def __init__(
         self,
         local: NDArray[np.int32],
+        columns: NDArray[np.int32],
         starts: _Integers,
         touched: NDArray[np.int32],
         matrix: _Integers,
         size: _Integers,
     ) -> None: ...
+    def spread(self, slopes: _Floats, v: _Floats, offset: _Floats | None, to: _Floats) -> None: ...
+    def gather(self, slopes: _Floats, by: _Floats, to: _Floats) -> None: ...
 
 class LocationMap: ...
 
@@ -209,6 +212,9 @@ def crossed(
     pulls: _Floats | None = None,
     entries: _Floats | None = None,
     direct: _Floats | None = None,
+    first: _Floats | None = None,
+    kept: _Floats | None = None,
+    known: bool = False,
     means: _Floats | None = None,
     covariances: _Floats | None = None,
     spreads: _Floats | None = None,

@@ -11,41 +11,34 @@
 
 namespace clusterglm {
 
-// Subtracts units' blocks from the components' matrices, lower triangles: every stripe of rows by one thread, in the order of the units.
-inline bool subtract_blocks(const Outside& outside, const Selection& selection, std::int64_t first, std::int64_t last, const std::vector<std::size_t>& from,
-                            const double* blocks, double* matrices, int threads, const std::function<bool()>& interrupted) {
-    const int stripes = worker_count(kMostThreads, threads);
+// Subtracts units' second derivatives from the components' matrices, lower triangles: every stripe of rows by one thread, in the order of the
+// units. Stripes fit into a processor's memory, where what waits does.
+template <class Units>
+bool subtract(const Outside& outside, const Problem& problem, int d, const Selection& selection, std::int64_t first, std::int64_t last,
+              const std::vector<std::size_t>& from, const double* waiting, double* matrices, int threads, const std::function<bool()>& interrupted) {
+    constexpr std::int64_t kOfAStripe = 1 << 17;
+    std::int64_t stripes = worker_count(kMostThreads, threads), largest = 0;
+    for (std::int64_t i = first; i < last; ++i) largest = std::max(largest, outside.size[selection[i]]);
+    if (!Units::kManyCells) stripes = std::max(stripes, largest * largest / kOfAStripe);
     return for_blocks(
         stripes, threads,
         [&](int, std::int64_t stripe) {
             for (std::int64_t i = first; i < last; ++i) {
-                const std::int64_t unit = selection[i], size = outside.size[unit];
-                const int c = outside.count(unit), stride = padded(c);
-                const std::int32_t* at = outside.touched + outside.starts[unit];
-                double* matrix = matrices + outside.matrix[unit];
-                const std::int64_t low = size * stripe / stripes, high = size * (stripe + 1) / stripes;
-                const bool side_by_side = at[c - 1] - at[0] == c - 1;  // as where a unit touches all effects
-                for (int a = static_cast<int>(std::lower_bound(at, at + c, low) - at); a < c && at[a] < high; ++a) {
-                    double* to = matrix + at[a] * size;
-                    const double* row = blocks + from[i - first] + static_cast<std::size_t>(a) * stride;
-                    if (side_by_side) {
-                        double* there = to + at[0];
-                        for (int b = 0; b <= a; ++b) there[b] -= row[b];
-                    } else {
-                        for (int b = 0; b <= a; ++b) to[at[b]] -= row[b];
-                    }
-                }
-                checkpoint(static_cast<std::int64_t>(c) * c / 2);
+                const std::int64_t unit = selection[i], size = outside.size[unit], c = outside.count(unit);
+                Units::subtract(outside, problem, d, unit, waiting + from[i - first], size * stripe / stripes, size * (stripe + 1) / stripes,
+                                matrices + outside.matrix[unit]);
+                checkpoint(c * c / (2 * stripes));
             }
         },
         interrupted);
 }
 
-// One pass over the selected units; without points only the summits count. matrices: of kCurvature, from which blocks are subtracted.
+// One pass over the selected units; without points only the summits count. matrices: of kCurvature, from which second derivatives are
+// subtracted.
 inline bool evaluate_crossed(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places,
                              const Outside& outside, const CrossedInputs& in, const Selection& selection, const CrossedOutputs& out, double* matrices,
                              int threads, const std::function<bool()>& interrupted) {
-    constexpr std::size_t kCells = std::size_t{1} << 22;  // numbers of blocks that wait to be subtracted
+    constexpr std::size_t kCells = std::size_t{1} << 22;  // numbers that wait to be subtracted
     const auto with = [&]<class Units>() {
         const std::vector<std::int64_t> borders = block_borders(problem, selection);
         const auto blocks = static_cast<std::int64_t>(borders.size()) - 1;
@@ -59,8 +52,7 @@ inline bool evaluate_crossed(const RowLoops& loops, const Problem& problem, cons
             do {
                 for (std::int64_t i = borders[end]; i < borders[end + 1] && in.task == CrossedTask::kCurvature; ++i) {
                     from.push_back(cells);
-                    const int c = outside.count(selection[i]);
-                    cells += static_cast<std::size_t>(c) * padded(c);
+                    cells += Units::cells(outside, problem, model.d, selection[i]);
                 }
                 ++end;
             } while (end < blocks && cells < kCells);
@@ -76,7 +68,7 @@ inline bool evaluate_crossed(const RowLoops& loops, const Problem& problem, cons
                 interrupted);
             if (!completed) return false;
             if (in.task == CrossedTask::kCurvature &&
-                !subtract_blocks(outside, selection, borders[group], borders[end], from, waiting.data(), matrices, threads, interrupted))
+                !subtract<Units>(outside, problem, model.d, selection, borders[group], borders[end], from, waiting.data(), matrices, threads, interrupted))
                 return false;
             group = end;
         }

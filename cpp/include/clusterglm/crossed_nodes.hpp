@@ -28,7 +28,7 @@ class CrossedNodes : VectorNodes<D> {
         double* stored = places_.factors + unit * d() * d();
         rows_.load(unit);
         if (places_.follow) {
-            rows_.find_mode(centre, places_.precise);
+            rows_.find_mode(centre, places_.precise, true);
             F_ = rows_.F;
             for (int t = 0; t < d(); ++t) std::copy_n(F_[t], d(), stored + t * d());
         } else {
@@ -59,6 +59,24 @@ class CrossedNodes : VectorNodes<D> {
         }
         if (out.entries && in_.task != CrossedTask::kCurvature) write_entries(out.entries + unit * model_.entries, weight);
     }
+
+    // Of a block of second derivatives: how many numbers it has, and its part in rows low..high of the component's matrix subtracted.
+    static std::size_t cells(const Outside& outside, const Problem&, int, std::int64_t unit) {
+        return static_cast<std::size_t>(outside.count(unit)) * padded(outside.count(unit));
+    }
+    static void subtract(const Outside& outside, const Problem&, int, std::int64_t unit, const double* block, std::int64_t low, std::int64_t high,
+                         double* matrix) {
+        const int stride = padded(outside.count(unit));
+        outside.each_touched(unit, low, high, matrix, [&](int a, double* to, const std::int32_t* at) CLUSTERGLM_INLINE_LAMBDA {
+            const double* row = block + static_cast<std::size_t>(a) * stride;
+            if (at) {
+                for (int b = 0; b <= a; ++b) to[at[b]] -= row[b];
+            } else {
+                for (int b = 0; b <= a; ++b) to[b] -= row[b];
+            }
+        });
+    }
+    static constexpr bool kManyCells = true;
 
    private:
     using Nodes = VectorNodes<D>;
@@ -256,6 +274,7 @@ class CrossedNodes : VectorNodes<D> {
             for (int j = first; j < last; ++j) {
                 const double H_mean = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(H(j - first) + k); });
                 const double G_mean = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(G(j - first) + k); });
+                out.first[start_ + j] = weight * G_mean;
                 for (int w = 0; w < outside_.width; ++w) {
                     const int a = local(j)[w];
                     double sum = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(G(j - first) + k) * load(&q_[a * K_ + k]); }) - G_mean * q_mean_[a];

@@ -20,6 +20,19 @@ struct Outside {
     const std::int64_t* size;      // units: its order
 
     int count(std::int64_t unit) const { return static_cast<int>(starts[unit + 1] - starts[unit]); }
+
+    // body(a, to, at) for the touched effects whose rows of the component's matrix are low..high: where the row begins, and the places of the
+    // touched effects in it; null where these lie side by side from `to` on, as where a unit touches all effects.
+    template <class Body>
+    CLUSTERGLM_INLINE void each_touched(std::int64_t unit, std::int64_t low, std::int64_t high, double* matrix, const Body& body) const {
+        const int c = count(unit);
+        const std::int32_t* at = touched + starts[unit];
+        const bool side_by_side = at[c - 1] - at[0] == c - 1;
+        for (int a = static_cast<int>(std::lower_bound(at, at + c, low) - at); a < c && at[a] < high; ++a) {
+            double* to = matrix + at[a] * size[unit];
+            side_by_side ? body(a, to + at[0], nullptr) : body(a, to, at);
+        }
+    }
 };
 
 // What a pass is for. Rows' results are weighted with the unit's weight.
@@ -39,6 +52,7 @@ struct CrossedOutputs {
     double* pulls = nullptr;    // rows: what pulls the outside effects, where only the summit is used
     double* entries = nullptr;  // units x free entries of L
     double* direct = nullptr;   // rows x width: derivatives in the outside factors, but for z
+    double* first = nullptr;    // rows: E[G] (kContract)
     // Of kContract where asked for, without weights: what the data say of the unit's own effects at given ones outside.
     double* means = nullptr;        // units x d: means, or modes where only the summit is used
     double* covariances = nullptr;  // units x d x d
@@ -52,7 +66,24 @@ struct CrossedInputs {
     const double* matrices = nullptr;   // symmetric, of all components one after another; lower triangles are enough (kContract)
     const double* direction = nullptr;  // rows (kDirection)
     const double* kappa = nullptr;      // rows of an earlier kContract, where only the summit is used (kDirection)
+    double* kept = nullptr;             // G of all rows, and then H, where only the summit is used: kContract and kDirection leave them,
+    bool known = false;                 // and kDirection finds them where the same effects were looked at before
 };
+
+// What outside effects add to the rows' lambda, beside an offset; columns: rows x width, their places in v.
+inline void spread(std::int64_t rows, int width, const std::int32_t* columns, const double* slopes, const double* v, const double* offset, double* to) {
+    for (std::int64_t j = 0; j < rows; ++j) {
+        double sum = 0.0;
+        for (int w = 0; w < width; ++w) sum += slopes[j * width + w] * v[columns[j * width + w]];
+        to[j] = offset ? offset[j] + sum : sum;
+    }
+}
+
+// Effects' sums of rows' slopes times `by`.
+inline void gather(std::int64_t rows, int width, const std::int32_t* columns, const double* slopes, const double* by, double* to) {
+    for (std::int64_t j = 0; j < rows; ++j)
+        for (int w = 0; w < width; ++w) to[columns[j * width + w]] += slopes[j * width + w] * by[j];
+}
 
 // The touched parts of the components' symmetric matrices, rows `padded` apart; of the matrices lower triangles are looked at. Units that
 // touch the same effects as the one before, as all do where the factors cross completely, find theirs ready.

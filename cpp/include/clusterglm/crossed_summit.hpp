@@ -23,16 +23,20 @@ class CrossedSummit {
         const double weight = problem_.cluster_weights[unit];
         start_ = problem_.starts[unit], count_ = outside_.count(unit), stride_ = padded(count_);
         double* u = places_.centres + unit * d();
+        double* factor = places_.factors + unit * d() * d();
         rows_.load(unit);
-        rows_.find_mode(u, places_.precise);
-        double value = 0.0, log_determinant = 0.0;
-        for (int t = 0; t < d(); ++t) {
-            std::copy_n(rows_.F[t], d(), places_.factors + (unit * d() + t) * d());
-            value -= 0.5 * u[t] * u[t], log_determinant += std::log(rows_.C[t][t]);
+        if (in_.known) {
+            for (int t = 0; t < d(); ++t) std::copy_n(factor + t * d(), d(), rows_.F[t]);
+        } else {
+            rows_.find_mode(u, places_.precise, in_.task != CrossedTask::kContract && in_.task != CrossedTask::kDirection);
+            for (int t = 0; t < d(); ++t) std::copy_n(rows_.F[t], d(), factor + t * d());
         }
+        double value = 0.0, determinant = 1.0;
+        for (int t = 0; t < d(); ++t) value -= 0.5 * u[t] * u[t], determinant *= rows_.F[t][t];
         if (out.values) out.values[unit] = weight * (rows_.log_p(u) + value);
-        if (out.logs) out.logs[unit] = -weight * log_determinant;
+        if (out.logs) out.logs[unit] = weight * std::log(determinant);
         if (in_.task == CrossedTask::kValue) return;
+        keep();
         double* entries = out.entries ? out.entries + unit * model_.entries : nullptr;
         if (in_.task == CrossedTask::kScore) {
             for (int j = 0; j < rows_.n; ++j) out.rows[start_ + j] = weight * rows_.G[j];
@@ -50,6 +54,42 @@ class CrossedSummit {
         else contract(unit, weight, u, out, entries);
     }
 
+    // Of what `add_curvature` leaves: how many numbers it has, and what they make in rows low..high of the component's matrix subtracted.
+    static std::size_t cells(const Outside& outside, const Problem& problem, int d, std::int64_t unit) {
+        const std::size_t each = padded(outside.count(unit)), rows = static_cast<std::size_t>(problem.starts[unit + 1] - problem.starts[unit]);
+        return 2 * static_cast<std::size_t>(d) * each + (outside.width > 1 ? rows : each);
+    }
+    static void subtract(const Outside& outside, const Problem& problem, int d, std::int64_t unit, const double* from, std::int64_t low, std::int64_t high,
+                         double* matrix) {
+        if (D > 0) d = D;
+        const int stride = padded(outside.count(unit));
+        const double *C = from, *SC = C + static_cast<std::size_t>(d) * stride, *last = SC + static_cast<std::size_t>(d) * stride;
+        outside.each_touched(unit, low, high, matrix, [&](int a, double* to, const std::int32_t* at) CLUSTERGLM_INLINE_LAMBDA {
+            for (int t = 0; t < d; ++t) {
+                const double by = C[t * stride + a], *row = SC + t * stride;
+                if (at) {
+                    for (int b = 0; b <= a; ++b) to[at[b]] -= by * row[b];
+                } else {
+                    for (int b = 0; b <= a; ++b) to[b] -= by * row[b];
+                }
+            }
+            if (outside.width == 1) to[at ? at[a] : a] -= last[a];
+        });
+        if (outside.width == 1) return;
+        const std::int32_t* at = outside.touched + outside.starts[unit];
+        for (std::int64_t j = problem.starts[unit]; j < problem.starts[unit + 1]; ++j, ++last) {
+            const std::int32_t* local = outside.local + j * outside.width;
+            const double* b = outside.slopes + j * outside.width;
+            for (int w = 0; w < outside.width; ++w) {
+                const std::int64_t row = at[local[w]];
+                if (row < low || row >= high) continue;
+                for (int x = 0; x < outside.width; ++x)
+                    if (local[w] >= local[x]) matrix[row * outside.size[unit] + at[local[x]]] -= *last * b[w] * b[x];
+            }
+        }
+    }
+    static constexpr bool kManyCells = false;
+
    private:
     const Problem& problem_;
     const VectorModel& model_;
@@ -59,13 +99,35 @@ class CrossedSummit {
     VectorRows<D> rows_;
     std::int64_t start_ = 0;
     int count_ = 0, stride_ = 0;
-    std::vector<double> C_, SC_, X_, H_;  // d x touched each: C, S^-1 C, the joint inverse's block; weighted H of rows
+    std::vector<double> C_, SC_, X_;  // d x touched each: C, S^-1 C, the joint inverse's block
     TouchedPart touched_;
 
     CLUSTERGLM_INLINE int d() const { return D > 0 ? D : model_.d; }
     const double* effect(int t) const { return rows_.column(static_cast<int>(model_.columns[t])); }
     const std::int32_t* local(int j) const { return outside_.local + (start_ + j) * outside_.width; }
     const double* slopes(int j) const { return outside_.slopes + (start_ + j) * outside_.width; }
+    // Rows' first and second derivatives from one pass to others at the same place; those after them are padding.
+    void keep() {
+        if (!in_.kept) return;
+        double *G = in_.kept + start_, *H = in_.kept + problem_.rows + start_;
+        if (!in_.known) {
+            std::copy_n(rows_.G.data(), rows_.n, G), std::copy_n(rows_.H.data(), rows_.n, H);
+            return;
+        }
+        std::copy_n(G, rows_.n, rows_.G.data()), std::copy_n(H, rows_.n, rows_.H.data());
+    }
+    // S^-1 g.
+    CLUSTERGLM_INLINE void solve(const double* g, double* x) const {
+        double half[kMostEffects];
+        for (int r = 0; r < d(); ++r) {
+            half[r] = 0.0;
+            for (int s = 0; s <= r; ++s) half[r] += rows_.F[s][r] * g[s];
+        }
+        for (int t = 0; t < d(); ++t) {
+            x[t] = 0.0;
+            for (int r = t; r < d(); ++r) x[t] += rows_.F[t][r] * half[r];
+        }
+    }
     double& at(std::vector<double>& x, int t, int a) { return x[static_cast<std::size_t>(t) * stride_ + a]; }
 
     // C and S^-1 C.
@@ -79,22 +141,22 @@ class CrossedSummit {
         double g[kMostEffects], x[kMostEffects];
         for (int a = 0; a < count_; ++a) {
             for (int t = 0; t < d(); ++t) g[t] = at(C_, t, a);
-            rows_.solve(g, x);
+            solve(g, x);
             for (int t = 0; t < d(); ++t) at(SC_, t, a) = x[t];
         }
     }
 
-    void add_curvature(double weight, double* block) {
-        checkpoint(static_cast<std::int64_t>(count_) * count_ / 4);
-        for (int a = 0; a < count_; ++a)
-            for (int b = 0; b <= a; b += kLanes) {
-                Pack sum{};
-                for (int t = 0; t < d(); ++t) sum += weight * at(C_, t, a) * load(&SC_[static_cast<std::size_t>(t) * stride_ + b]);
-                store(block + static_cast<std::size_t>(a) * stride_ + b, sum);
-            }
-        H_.resize(static_cast<std::size_t>(rows_.n));
-        for (int j = 0; j < rows_.n; ++j) H_[j] = weight * rows_.H[j];
-        add_rows_squares(outside_, start_, rows_.n, H_.data(), block, stride_);
+    // What second derivatives are made of: C, S^-1 C, and of one effect a row what its rows add to the diagonal, of more effects H.
+    void add_curvature(double weight, double* to) {
+        const std::size_t size = static_cast<std::size_t>(d()) * stride_;
+        for (std::size_t k = 0; k < size; ++k) to[k] = weight * C_[k], to[size + k] = SC_[k];
+        double* last = to + 2 * size;
+        if (outside_.width > 1) {
+            for (int j = 0; j < rows_.n; ++j) last[j] = weight * rows_.H[j];
+            return;
+        }
+        std::fill_n(last, stride_, 0.0);
+        for (int j = 0; j < rows_.n; ++j) last[*local(j)] += weight * rows_.H[j] * *slopes(j) * *slopes(j);
     }
 
     void contract(std::int64_t unit, double weight, const double* u, const CrossedOutputs& out, double* entries) {
@@ -138,12 +200,13 @@ class CrossedSummit {
             }
             const double kappa = 0.5 * rows_.I[j] * leverage;
             out.rows[start_ + j] = weight * kappa;
+            out.first[start_ + j] = weight * rows_.G[j];
             for (int t = 0; t < d(); ++t) {
                 pull[t] += kappa * rows_.effect(t)[j], moments[t] += kappa * effect(t)[j];
                 for (int s = 0; s < d(); ++s) sums[t][s] += rows_.H[j] * effect(t)[j] * own[s];
             }
         }
-        rows_.solve(pull, solved);
+        solve(pull, solved);
         for (int j = 0; j < rows_.n; ++j) {
             double along = 0.0;
             for (int t = 0; t < d(); ++t) along += rows_.effect(t)[j] * solved[t];
@@ -169,7 +232,7 @@ class CrossedSummit {
         const double *eta = in_.direction + start_, *kappa = in_.kappa + start_;
         for (int j = 0; j < rows_.n; ++j)
             for (int t = 0; t < d(); ++t) pull[t] += rows_.effect(t)[j] * ((weight > 0.0 ? kappa[j] / weight : 0.0) + rows_.H[j] * eta[j]);
-        rows_.solve(pull, move);
+        solve(pull, move);
         double sums[kMostEffects] = {}, slopes_of[kMostEffects] = {};
         for (int j = 0; j < rows_.n; ++j) {
             double change = eta[j];

@@ -55,6 +55,24 @@ void derivatives_of_rows(const double* lambda, const double* a, const double* b,
     }
 }
 
+template <class R>
+void derivatives_along(const double* lambda, const double* a, const double* b, const double* slope, int size, bool fast, double* G, double* H, double* I,
+                       double* first, double* second) {
+    if (!fast) derivatives_of_rows<R>(lambda, a, b, size, false, G, H, I);
+    Pack gradient{}, square{};
+    for (int i = 0; i < size; i += kLanes) {
+        const Pack by = load(slope + i);
+        if (fast) {
+            const RowDerivatives<Pack> at = fast_rows<R>(load(lambda + i), load(a + i), load(b + i));
+            store(G + i, at.G), store(H + i, at.H), store(I + i, at.I);
+            gradient += by * at.G, square += at.H * (by * by);
+        } else {
+            gradient += by * load(G + i), square += load(H + i) * (by * by);
+        }
+    }
+    *first = reduce(gradient), *second = reduce(square);
+}
+
 CLUSTERGLM_INLINE bool none_far(Pack lambda) { return lanes::every(lanes::magnitude(lambda) < all(ClusterRows::kRange)); }
 
 template <class R>
@@ -165,7 +183,7 @@ class VectorLoops {
     CLUSTERGLM_INLINE void one_pack(int pack, int first, int last, int room, bool value) {
         constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
         const int K = points_.size, k = pack * kLanes;
-        const auto width = points_.last.size();
+        const std::size_t step = cells_.step_;
         const double *base = cells_.base_.data(), *a = cells_.a_, *b = cells_.b_;
         const double* along = Tables ? cells_.along_.data() + points_.place[pack] : nullptr;
         const double* across = Tables ? cells_.across_.data() + static_cast<std::size_t>(points_.line[pack]) * cells_.stride_ : nullptr;
@@ -177,7 +195,7 @@ class VectorLoops {
             for (int j = from; j < to; ++j) {
                 Pack lambda = all(base[j]);
                 for (int t = 0; t < d(); ++t) lambda += cells_.slope(t)[j] * c[t];
-                const Pack e = Tables ? across[j] * load(along + j * width) : lanes::exp(lambda);
+                const Pack e = Tables ? across[j] * load(along + j * step) : lanes::exp(lambda);
                 if constexpr (kInverse) {
                     product *= R::inverse_factor(e);
                 } else {
@@ -206,12 +224,12 @@ class VectorLoops {
     template <int Packs>
     CLUSTERGLM_INLINE void several_packs(int i, int n) {
         if constexpr (requires { R::inverse_factor(Pack{}); }) {
-            const auto width = points_.last.size();
+            const std::size_t step = cells_.step_;
             const double* along = cells_.along_.data() + points_.place[i];
             const double* across = cells_.across_.data() + static_cast<std::size_t>(points_.line[i]) * cells_.stride_;
             Pack product[Packs];
             for (int m = 0; m < Packs; ++m) product[m] = all(1.0);
-            for (int j = 0; j < n; ++j, along += width) {
+            for (int j = 0; j < n; ++j, along += step) {
                 const Pack by = all(across[j]);
                 for (int m = 0; m < Packs; ++m) product[m] *= R::inverse_factor(by * load(along + m * kLanes));
             }
@@ -334,6 +352,7 @@ const RowLoops& loops_of() {
     static constexpr RowLoops loops{
         &log_p_of_rows<R>,
         &derivatives_of_rows<R>,
+        &derivatives_along<R>,
         &log_p_by_fours<R>,
         &derivatives_by_fours<R>,
         {{&VectorLoops<R, 0>::evaluate, &VectorLoops<R, 0>::derive},

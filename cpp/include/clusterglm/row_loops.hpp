@@ -23,7 +23,10 @@ struct RowLoops {
     // Of `size` rows, whole packs, at lambda; fast: none of them is far. Rows with a = b = 0 are empty.
     double (*log_p)(const double* lambda, const double* a, const double* b, int size, bool fast);
     void (*derivatives)(const double* lambda, const double* a, const double* b, int size, bool fast, double* G, double* H, double* I);
-    // The same of four clusters side by side, of n rows each.
+    // The same, and the sums of slope G and slope^2 H.
+    void (*derivatives_along)(const double* lambda, const double* a, const double* b, const double* slope, int size, bool fast, double* G, double* H,
+                              double* I, double* first, double* second);
+    // log P and derivatives of four clusters side by side, of n rows each.
     void (*log_p_by_fours)(const Pack* lambda, const Pack* a, const Pack* b, int n, Pack* sum);
     void (*derivatives_by_fours)(const Pack* lambda, const Pack* a, const Pack* b, int n, const FourDerivatives& to);
     VectorFunctions vector[3];  // of any number of effects, of one, of two

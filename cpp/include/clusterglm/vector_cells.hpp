@@ -27,6 +27,7 @@ class VectorCells {
     const double *a_ = nullptr, *b_ = nullptr;   // of rows
     std::vector<double> q, factor;               // of points: the integrand is factor e^q
     std::vector<double> along_, across_;         // exponentials: rows x points of the longest line, lines x rows
+    std::size_t step_ = 0;                       // from row to row of the former; 0 where all rows have the same
     std::vector<double> base_, B_;               // of rows: lambda at the centre; d arrays of slopes in c
     std::vector<double> G_, H_, I_;              // of rows, derivatives at points: rows x points
     std::vector<std::int32_t> active_;           // packs of points that carry weight

@@ -85,11 +85,13 @@ class VectorNodes : protected VectorCells {
         fast_ = bound_ < VectorRows<D>::kRange;
         if (!fast_ || !points_.tables) return;
         const auto width = static_cast<int>(points_.last.size());
-        if (along_.size() < static_cast<std::size_t>(n) * width) along_.resize(static_cast<std::size_t>(n) * width);
-        for (int j = 0; j < n; ++j) {
-            const double b = slope(d() - 1)[j];
-            for (int k = 0; k < width; k += kLanes) store(&along_[static_cast<std::size_t>(j) * width + k], lanes::exp(b * load(&points_.last[k])));
-        }
+        const double* b = slope(d() - 1);
+        const bool alike = std::all_of(b, b + n, [&](double each) { return each == *b; });  // as where an intercept varies
+        const int tables = alike ? 1 : n;
+        step_ = alike ? 0 : static_cast<std::size_t>(width);
+        if (along_.size() < static_cast<std::size_t>(tables) * width) along_.resize(static_cast<std::size_t>(tables) * width);
+        for (int j = 0; j < tables; ++j)
+            for (int k = 0; k < width; k += kLanes) store(&along_[static_cast<std::size_t>(j) * width + k], lanes::exp(b[j] * load(&points_.last[k])));
         const std::size_t cells = static_cast<std::size_t>(points_.lines) * size;
         if (across_.size() < cells) across_.resize(cells);
         for (int l = 0; l < points_.lines; ++l)

@@ -92,28 +92,28 @@ class VectorRows {
     }
 
     // Local maximum of g, sought from u: where it is the only one, Newton's steps that stay uphill find it. precise: to rounding.
-    void find_mode(double* u, bool precise) {
+    // ahead: the last step is so short that G, H and S after it are known by those before; I is left as it was there.
+    void find_mode(double* u, bool precise, bool ahead = false) {
         constexpr int kMost = 1000, kPatience = 6;
         constexpr double kTolerance = 1e-16, kTiny = 1e-26;
+        constexpr double kShort = 1e-7, kShortOfPlaces = 1e-4;  // the most that lambda moves by the last step: H's error is its square
         double decrement = 0.0, last = 0.0, g[kMostEffects], step[kMostEffects], next[kMostEffects];
         for (int number = 0;; ++number) {
             checkpoint(8 * static_cast<std::int64_t>(size));
-            derivatives(u);
-            for (int t = 0; t < d(); ++t) {
-                Pack sum{};
-                for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
-                g[t] = reduce(sum) - u[t];
-                for (int s = 0; s <= t; ++s) {
-                    Pack square{};
-                    for (int i = 0; i < size; i += kLanes)
-                        square += clusterglm::load(&H[i]) * (clusterglm::load(effect(t) + i) * clusterglm::load(effect(s) + i));
-                    S[t][s] = (t == s ? 1.0 : 0.0) - reduce(square);
+            if constexpr (D == 1) {
+                const bool fast = locate(u);
+                double first, second;
+                loops_.derivatives_along(lambda.data(), a.data(), b.data(), effect(0), size, fast, G.data(), H.data(), I.data(), &first, &second);
+                g[0] = first - u[0], S[0][0] = 1.0 - second;
+                factorise();
+            } else {
+                derivatives(u);
+                for (int t = 0; t < d(); ++t) {
+                    Pack sum{};
+                    for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
+                    g[t] = reduce(sum) - u[t];
                 }
-            }
-            if (!cholesky(S, d(), C)) {  // rounding, or numbers without end: as if the likelihood were flat
-                S = {};
-                for (int t = 0; t < d(); ++t) S[t][t] = 1.0;
-                cholesky(S, d(), C);
+                curve();
             }
             solve(g, step);
             last = decrement, decrement = 0.0;
@@ -126,6 +126,17 @@ class VectorRows {
                 for (int t = 0; t < d(); ++t) move += step[t] * clusterglm::load(effect(t) + i);
                 move = lanes::magnitude(move);
                 farthest = move > farthest ? move : farthest;
+            }
+            if (ahead && lanes::every(farthest < all(precise ? kShort : kShortOfPlaces))) {
+                for (int t = 0; t < d(); ++t) u[t] += step[t];
+                for (int i = 0; i < size; i += kLanes) {
+                    Pack move{};
+                    for (int t = 0; t < d(); ++t) move += step[t] * clusterglm::load(effect(t) + i);
+                    const Pack h = clusterglm::load(&H[i]), third = clusterglm::load(&I[i]);
+                    store(&G[i], clusterglm::load(&G[i]) + move * (h + 0.5 * move * third)), store(&H[i], h + move * third);
+                }
+                curve();
+                break;
             }
             double length = 1.0;
             if (!lanes::every(farthest < all(1.0))) {
@@ -148,6 +159,24 @@ class VectorRows {
     CLUSTERGLM_INLINE void derivatives(const double* u) {
         const bool fast = locate(u);
         loops_.derivatives(lambda.data(), a.data(), b.data(), size, fast, G.data(), H.data(), I.data());
+    }
+
+    // S of the rows' H; its Cholesky factor.
+    void curve() {
+        for (int t = 0; t < d(); ++t)
+            for (int s = 0; s <= t; ++s) {
+                Pack square{};
+                for (int i = 0; i < size; i += kLanes)
+                    square += clusterglm::load(&H[i]) * (clusterglm::load(effect(t) + i) * clusterglm::load(effect(s) + i));
+                S[t][s] = (t == s ? 1.0 : 0.0) - reduce(square);
+            }
+        factorise();
+    }
+    void factorise() {
+        if (cholesky(S, d(), C)) return;
+        S = {};  // rounding, or numbers without end: as if the likelihood were flat
+        for (int t = 0; t < d(); ++t) S[t][t] = 1.0;
+        cholesky(S, d(), C);
     }
 
     CLUSTERGLM_INLINE void solve(const double* g, double* step) const {

@@ -103,20 +103,17 @@ def refuse_alike(coded: Mapping[str, Codes]) -> None:
             raise alike(one, other)
 
 
-def _pairs(lower: Codes, upper: Codes) -> NDArray[np.int64]:
-    """Combinations of levels that occur, as numbers: those of `lower` times the number of levels of `upper`."""
-    return np.unique(lower.codes * len(upper.labels) + upper.codes)
-
-
 def _perhaps_nested(upper: str, lower: str, coded: Mapping[str, Codes]) -> str | None:
     """A word on labels that look as if they were numbered within each level of a factor that is written before.
 
     They occur in every level of it, and mostly stand for several rows there: a person who answers each item once has
     no such labels.
     """
-    own, pairs = coded[lower], len(_pairs(coded[lower], coded[upper]))
-    everywhere = pairs == len(own.labels) * len(coded[upper].labels)
-    if ":" in upper + lower or not everywhere or 2 * pairs > len(own.codes):
+    own, over = coded[lower], coded[upper]
+    count = len(own.labels) * len(over.labels)
+    if ":" in upper + lower or 2 * count > len(own.codes):
+        return None
+    if not np.bincount(own.codes * len(over.labels) + over.codes, minlength=count).all():
         return None
     label = own.labels.tolist()[0]
     return (

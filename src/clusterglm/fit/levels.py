@@ -108,7 +108,7 @@ class Integrals(Protocol):
     def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
         """The log-likelihood to a few hundredths, where it costs less so: to see which of some places is higher.
 
-        Where it is far below `above`, it may be anything below.
+        Where it is far below `above`, it may be anything below; without `above` it is exact.
         """
 
     def pairs(self, entries: Array) -> Pairs | None:

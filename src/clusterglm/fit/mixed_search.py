@@ -193,7 +193,7 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
     groups = list(dict.fromkeys(group for group, _ in blocks))
     found = []
     if len(groups) > 1:
-        here = task.value(theta, few)
+        here = task.glanced(theta, few)
         for group in groups:
             beta, phi = (part.copy() for part in task.parameters.split(theta))
             for of, some in blocks:

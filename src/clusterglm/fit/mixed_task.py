@@ -123,7 +123,7 @@ class MixedTask:
         return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
 
     def glanced(self, theta: Array, plan: AnyPlan, above: float = -np.inf) -> float:
-        """The value alone, as accurate as it takes to see which of some places is higher, or whether it is `above`."""
+        """The value alone, as accurate as it takes to see whether it is `above`, if that is given."""
         penalty = self.penalty_at(theta).value
         return self.likelihood.glanced(self.entries(theta), plan, above - penalty) + penalty
 

@@ -110,6 +110,38 @@ def test_hessian_is_the_differences_of_the_score(simulate):
     np.testing.assert_array_equal(hessian, hessian.T)
 
 
+@EACH_DESIGN
+@pytest.mark.parametrize("nodes", [1, 33])
+def test_scores_allow_for_a_mode_that_was_missed(design, nodes, simulate):
+    """One step from beside the mode leaves a second-order error: a hundredth as much from a tenth as far."""
+    block = simulate(response("binomial", "logit"), 12, **design)
+    likelihood, theta = block.likelihood(), block.theta()
+    plan = hermite(nodes, block.Z.shape[1]) if nodes > 1 and block.Z.shape[1] == 1 else likelihood.laplace_plan()
+    mode, score = likelihood.mode(theta, plan), likelihood.evaluate(theta, plan, 1).score
+    direction = np.random.default_rng(5).normal(size=len(mode.v))
+    missed = []
+    for far in (1e-3, 1e-4):
+        near = likelihood.near(theta, replace(mode, v=mode.v + far * direction), plan)
+        missed.append(np.abs(likelihood._score(theta, near, plan) - score).max())
+    assert missed[1] < 0.03 * missed[0] + 1e-10
+    assert missed[0] < 1e-4
+
+
+@EACH_DESIGN
+def test_effects_and_rows_are_those_of_the_matrix(design, simulate):
+    """B v and B' by, B written out."""
+    block = simulate(response("binomial", "logit"), 12, **design)
+    likelihood, theta = block.likelihood(), block.theta()
+    inside, rng = likelihood.inside, np.random.default_rng(6)
+    layout, slopes = inside.layout, inside.slopes(theta)
+    B = np.zeros((len(slopes), layout.size))
+    for k in range(slopes.shape[1]):
+        np.add.at(B, (np.arange(len(B)), layout.columns[:, k]), slopes[:, k])
+    v, by = rng.normal(size=layout.size), rng.normal(size=len(B))
+    np.testing.assert_allclose(layout.spread(slopes, v), B @ v, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(layout.gather(slopes, by), B.T @ by, rtol=0, atol=1e-12)
+
+
 @EACH_RESPONSE
 @EACH_DESIGN
 def test_modes_are_foreseen(model, design, simulate):
@@ -130,7 +162,9 @@ def test_a_glance_is_near_the_value_and_leaves_no_trace(simulate):
     likelihood, plan = block.likelihood(), hermite(9)
     here, there = block.theta(), block.theta(scale=2.0, seed=8)
     first = likelihood.evaluate(here, plan, 1)
-    assert likelihood.glanced(there, plan) == pytest.approx(block.likelihood().evaluate(there, plan, 0).value, abs=0.02)
+    exact = block.likelihood().evaluate(there, plan, 0).value
+    assert likelihood.glanced(there, plan, exact - 1.0) == pytest.approx(exact, abs=0.02)
+    assert likelihood.glanced(there, plan) == pytest.approx(exact, rel=1e-12)
     again = likelihood.evaluate(here, plan, 1)
     assert again.value == first.value
     assert np.array_equal(again.score, first.score)

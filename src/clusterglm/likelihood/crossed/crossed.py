@@ -39,6 +39,7 @@ _ANOTHER_CURVATURE = 0.15  # of a standard deviation: a step after which the cur
 _MOST_STEPS = 200
 _NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
 _FOUND, _BY_OLD_ONES = 1e-18, 1e-22  # Newton decrement from which one more step leads to the mode; by an old curvature
+_LEFT_BY_OLD_ONES = 2e-26  # and what is left after it, if it falls as it did; after a fresh one a quarter as much
 _SAME_MODE = 1e-3  # standard deviations of effects by which a mode may move and points inside are as good
 _GLANCED = 0.01  # and where the value is wanted to a few hundredths
 _FAR_LOWER = 5.0  # what a glance may be wrong by, times the Newton decrement and at least one
@@ -46,6 +47,7 @@ _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _CONTRACTS_IF_DEAR = 0.02
+_WORTH_ANOTHER = 2.5  # steps to come above which a new curvature, and one or two steps by it, are less
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
 
@@ -177,9 +179,9 @@ class CrossedLikelihood:
         return Evaluation(self.value_at(mode), score, hessian)
 
     def glanced(self, theta: Array, plan: VectorPlan, above: float = -np.inf) -> float:
-        """The value to a few hundredths, at a place to which a search need not go: what was known of modes stays known.
+        """The value at a place to which a search need not go: what was known of modes stays known.
 
-        Where it is far below `above` it is less accurate.
+        If it is compared with `above` it is accurate to a few hundredths, and less so far below; otherwise it is exact.
 
         Raises
         ------
@@ -188,7 +190,7 @@ class CrossedLikelihood:
         """
         theta, before = np.ascontiguousarray(theta, dtype=np.float64), (self._v, self._factors, self._last)
         try:
-            return self.value_at(self.mode(theta, plan, _GLANCED, above))
+            return self.value_at(self.mode(theta, plan, _GLANCED if above > -np.inf else _FOUND, above))
         finally:
             self._v, self._factors, self._last = before
 
@@ -227,7 +229,9 @@ class CrossedLikelihood:
                 fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh
             ):
                 break
-            if not fresh and decrement > contracts * last:
+            if not fresh and decrement**2 <= _LEFT_BY_OLD_ONES * last < np.inf:
+                break
+            if not fresh and (decrement > contracts * last or self._steps_left(decrement, last) > _WORTH_ANOTHER):
                 factors, last = [], np.inf
                 continue
             length, rounding = 1.0, 1e-13 * (1.0 + abs(value))
@@ -275,21 +279,19 @@ class CrossedLikelihood:
         return joined(self.layout, mode.v, S, held.v, units, modes)
 
     def near(self, theta: Array, mode: Mode, plan: VectorPlan) -> Mode:
-        """The mode at a theta so near to that of another that two steps with its curvature lead there."""
-        v = mode.v + self.solved(mode.factors, self.inside.gradient(theta, mode.v, plan).v)
-        at = self.inside.gradient(theta, v, plan)
-        step = self.solved(mode.factors, at.v)
-        return self._about(theta, v + step, plan, _sum(at.values, v) + 0.5 * float(at.v @ step), at)
+        """The mode, without a value, at a theta so near to another's that one step with its curvature leads there."""
+        at = self.inside.gradient(theta, mode.v, plan, valued=False)
+        return self._about(theta, mode.v + self.solved(mode.factors, at.v), plan, np.nan, at)
 
     def value_at(self, mode: Mode) -> float:
         """The approximation, given the mode."""
         return mode.value - 0.5 * mode.log_determinant
 
     def solved(self, factors: list[Array], g: Array) -> Array:
-        """(-f_vv)^-1 g."""
+        """(-f_vv)^-1 g, for a vector g or the columns of a matrix."""
         from scipy.linalg.lapack import dpotrs
 
-        step = np.zeros(len(g))
+        step = np.zeros_like(g)
         for own, factor in zip(self.layout.components, factors, strict=True):
             step[own] = dpotrs(factor, g[own], lower=0)[0]
         return step
@@ -309,7 +311,7 @@ class CrossedLikelihood:
         What is left of f_v is one Newton step that f_theta has not felt.
         """
         y = self.solved(mode.factors, held.v + pull + mode.gradient.v)
-        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
+        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, held.first)
 
     def _expected(self, theta: Array, plan: VectorPlan) -> Array:
         """Where the mode is expected, from where it was last.
@@ -357,7 +359,8 @@ class CrossedLikelihood:
     def _hessian(self, theta: Array, mode: Mode, plan: VectorPlan, score: Array) -> Array:
         """Differences of the score, one-sided, as f_v is far more accurate than what steps leave out."""
         found, few, last = np.zeros((len(theta), len(theta))), any(_is_few(part) for part in plan), self._last
-        if not few:  # by the same steps as those beside it
+        at = mode.gradient.v
+        if not few and float(at @ self.solved(mode.factors, at)) > _FOUND:  # by the same steps as those beside it
             score = self._score(theta, self.near(theta, mode, plan), plan)
         for k in range(len(theta)):
             if few:
@@ -395,6 +398,12 @@ class CrossedLikelihood:
                 )
             found.append(factor)
         return found
+
+    def _steps_left(self, decrement: float, last: float) -> float:
+        """How many steps by an old curvature the mode is away, if all do as the last did; 0 where another is dear."""
+        if self._dear() or not 0.0 < decrement < last < np.inf:
+            return 0.0
+        return float(np.log(_BY_OLD_ONES / decrement) / np.log(decrement / last))
 
     def _old_ones_serve(self, decrement: float, enough: float) -> bool:
         """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm import _core
-from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
+from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, free_entries, laid_out
 from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.vector.points import hermite_points
@@ -70,11 +70,14 @@ class Contraction:
         In v.
     kappa : ndarray, shape (n,)
         In the rows' linear predictors.
+    first : ndarray, shape (n,)
+        Derivatives of the units' sum there, for comparison.
     """
 
     theta: Array
     v: Array
     kappa: Array
+    first: Array
 
 
 class Inside:
@@ -111,13 +114,17 @@ class Inside:
         self.parameters = crossed_effects(X.shape[1], int(free.sum()), [int(term.free.sum()) for term in terms])
         self.n_own = X.shape[1] + int(free.sum())
         # The core and the choice of points look at this array, which holds what v adds.
-        self._moved = _Moved(data, np.array(data.offset, dtype=np.float64))
+        self._offset = np.ascontiguousarray(data.offset, dtype=np.float64)
+        self._moved = _Moved(data, self._offset.copy())
+        self._where: tuple[Array, Array] | None = None  # theta and v that it is of
+        self._kept: tuple[Array, tuple[Array, Array] | None] = np.zeros(2 * self.n_rows), None  # of summits, and where
         self.given = VectorLikelihood(X, Z, self._moved, response, free, threads)
         self.summit: VectorPlan = (VectorPart(hermite_points(1, self.n_effects)),)
         columns, self._effects = joined_columns(X, Z)
         self._problem = core_problem(columns, self._moved, response)
         row, col = np.nonzero(free)
         self._row, self._col = row.astype(np.int64), col.astype(np.int64)
+        self._outer = free_entries(self.layout.columns, terms)
         m, d = self.n_units, self.n_effects
         self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
         self._slopes: tuple[Array, Array] | None = None
@@ -151,8 +158,10 @@ class Inside:
 
     def move(self, theta: Array, v: Array) -> Array:
         """Set the rows' offsets to what they are at v; returns the rows of B."""
-        slopes = self.slopes(theta)
-        np.add(self.data.offset, self.layout.spread(slopes, v), out=self._moved.offset)
+        slopes, last = self.slopes(theta), self._where
+        if last is None or not (np.array_equal(last[0], theta) and np.array_equal(last[1], v)):
+            self.layout.spread(slopes, v, self._offset, self._moved.offset)
+            self._where = theta.copy(), v.copy()
         return slopes
 
     def of_rows(self, predictor: Array) -> tuple[Array, Array]:
@@ -160,7 +169,7 @@ class Inside:
         modes, nothing, slopes = self._modes.copy(), np.zeros(len(self.parameters)), np.zeros(self.layout.columns.shape)
         first, second, flat = np.zeros((3, self.n_rows))
         entries = self._no_entries()
-        self._moved.offset[:] = predictor
+        self._moved.offset[:], self._where = predictor, None
         at = nothing, slopes, self.summit
         self._pass(_SCORE, *at, row_results=first, entries=entries)
         self._pass(_DIRECTION, *at, direction=flat + 1.0, kappa=flat, row_results=second, entries=entries)
@@ -179,11 +188,12 @@ class Inside:
         self._pass(_VALUE, theta, slopes, plan, values=values)
         return values
 
-    def gradient(self, theta: Array, v: Array, plan: VectorPlan) -> Gradient:
-        """First derivatives at v."""
+    def gradient(self, theta: Array, v: Array, plan: VectorPlan, valued: bool = True) -> Gradient:
+        """First derivatives at v; `valued`: with values, which of units at their summits take as long again."""
         slopes = self.move(theta, v)
         values, rows, entries = np.zeros(self.n_units), np.zeros(self.n_rows), self._no_entries()
-        self._pass(_SCORE, theta, slopes, plan, values=values, row_results=rows, entries=entries)
+        wanted = values if valued else None
+        self._pass(_SCORE, theta, slopes, plan, values=wanted, row_results=rows, entries=entries)
         return Gradient(v, values, self.layout.gather(slopes, rows) - v, rows, entries)
 
     def in_theta(self, at: Gradient) -> Array:
@@ -197,7 +207,7 @@ class Inside:
             return self.in_theta(at)[None]
         of_rows = np.repeat(self.layout.of_units, np.diff(self.data.starts))
         parts = [self.X * at.rows[:, None]]
-        outside = [(term.Z[:, a] * at.rows) * at.place[c[:, b]] for term, c, a, b in self._outer()]
+        outside = [(of.term.Z[:, of.a] * at.rows) * at.place[of.places] for of in self._outer]
         whole = np.column_stack([*parts, *outside]) if outside else parts[0]
         sums = np.stack([np.bincount(of_rows, weights=column, minlength=count) for column in whole.T], axis=1)
         own = np.zeros((count, at.entries.shape[1]))
@@ -223,7 +233,7 @@ class Inside:
 
         The core keeps blocks until all are there, and adds them up in the order of the units: pieces change no bit.
         """
-        if self.threads > 1 or part.places is not None:
+        if self.threads > 1 or part.places is not None or is_summit(part):
             return [part]
         known = self._pieces.get(id(part))
         if known is None or known[0] is not part:
@@ -247,7 +257,7 @@ class Inside:
             Is filled.
         """
         slopes = self.move(theta, v)
-        kappa, pulls, direct = np.zeros(self.n_rows), np.zeros(self.n_rows), np.zeros_like(slopes)
+        (kappa, pulls, first), direct = np.zeros((3, self.n_rows)), np.zeros_like(slopes)
         entries = self._no_entries()
         for part in plan:
             self._pass(
@@ -260,18 +270,19 @@ class Inside:
                 pulls=pulls,
                 entries=entries,
                 direct=direct,
+                first=first,
                 moments=moments,
             )
             if not is_summit(part):
                 at = self._rows_of(part)
                 pulls[at] = kappa[at]
         in_theta = self._in_theta(kappa, entries.sum(axis=0), v, direct)
-        return Contraction(in_theta, self.layout.gather(slopes, pulls), kappa)
+        return Contraction(in_theta, self.layout.gather(slopes, pulls), kappa, first)
 
     def along(self, theta: Array, v: Array, plan: VectorPlan, y: Array, kappa: Array, first: Array) -> Array:
         """y'f_v,theta; of units of which only the summit counts also what `kappa` of a contraction pulls them by.
 
-        `first`: first derivatives of the rows, of `gradient`.
+        `first`: first derivatives of the rows there.
         """
         slopes = self.move(theta, v)
         rows, entries = np.zeros(self.n_rows), self._no_entries()
@@ -310,13 +321,13 @@ class Inside:
                 _DIRECTION, theta, slopes, plan, direction=column, kappa=kappa, row_results=along[k], entries=entries
             )
             seen[:, k] = self.layout.gather(slopes, along[k])
-        solved = np.stack([solve(column) for column in seen.T], axis=1)
+        solved = solve(seen)
         found = -(columns @ along.T + seen.T @ solved)
         found[p:] *= 2.0
         found[:p, p:] *= 2.0
         solved[:, p:] *= 2.0
-        for k, (term, places, a, b) in enumerate(self._outer()):
-            solved[:, self.n_own + k] += np.bincount(places[:, b], term.Z[:, a] * rows, self.layout.size)
+        for k, of in enumerate(self._outer, self.n_own):
+            solved[:, k] += np.bincount(of.places, of.term.Z[:, of.a] * rows, self.layout.size)
         return 0.5 * (found + found.T), solved
 
     def towards_expected(self, theta: Array, v: Array, plan: VectorPlan, score: Array) -> Array:
@@ -364,9 +375,10 @@ class Inside:
             pulls = np.repeat(np.add.reduceat(self.Z[:, row] * own, starts[:-1]), np.diff(starts))
             found.append(0.5 * (self.Z[:, row] * u[:, col] + slopes[:, col] * pulls))
         factors = dict(zip(self.terms, self.factors(theta), strict=True))
-        for term, columns, a, b in self._outer():
-            pulls = np.bincount(term.levels, weights=term.Z[:, a] * rows)[term.levels]
-            found.append(0.5 * (term.Z[:, a] * v[columns[:, b]] + (term.Z @ factors[term])[:, b] * pulls))
+        for of in self._outer:
+            z, levels = of.term.Z[:, of.a], of.term.levels
+            pulls = np.bincount(levels, weights=z * rows)[levels]
+            found.append(0.5 * (z * v[of.places] + (of.term.Z @ factors[of.term])[:, of.b] * pulls))
         return np.ascontiguousarray(found)
 
     def _centres(self, plan: VectorPlan) -> Array:
@@ -392,26 +404,16 @@ class Inside:
     def _no_entries(self) -> Array:
         return np.zeros((self.n_units, len(self._row)))
 
-    def _outer(self) -> list[tuple[OutsideTerm, NDArray[np.int64], int, int]]:
-        """Of each parameter of the terms outside: its term, the term's effects of each row, its row and column."""
-        found, first = [], 0
-        for term in self.terms:
-            columns = self.layout.columns[:, first : first + term.n_effects]
-            first += term.n_effects
-            found += [(term, columns, int(a), int(b)) for a, b in zip(*np.nonzero(term.free), strict=True)]
-        return found
-
     def _in_outer(self, rows: Array, v: Array, direct: Array | None = None) -> Array:
         """Derivatives in the factors outside: sums of z_a (rows v_b + direct_b); those in other parameters are 0."""
-        found, first, last = [], 0, None
-        for term, columns, a, b in self._outer():
-            if term is not last:
-                first, last = first + (last.n_effects if last is not None else 0), term
-            by = rows * v[columns[:, b]]
+        found = np.zeros(self.n_own + len(self._outer))
+        for k, of in enumerate(self._outer, self.n_own):
+            by = v.take(of.places)
+            by *= rows
             if direct is not None:
-                by = by + direct[:, first + b]
-            found.append(float(term.Z[:, a] @ by))
-        return np.concatenate([np.zeros(self.n_own), found])
+                by += direct[:, of.column]
+            found[k] = of.term.Z[:, of.a] @ by
+        return found
 
     def _in_theta(self, rows: Array, entries: Array, v: Array, direct: Array | None = None) -> Array:
         found = self._in_outer(rows, v, direct)
@@ -424,19 +426,13 @@ class Inside:
         theta: Array,
         slopes: Array,
         plan: VectorPlan,
-        *,
-        matrices: Array | None = None,
-        direction: Array | None = None,
-        kappa: Array | None = None,
-        values: Array | None = None,
-        logs: Array | None = None,
-        row_results: Array | None = None,
-        pulls: Array | None = None,
-        entries: Array | None = None,
-        direct: Array | None = None,
         moments: UnitMoments | None = None,
+        **arrays: Array | None,
     ) -> None:
-        own = self.own(theta)
+        own, (kept, at_last) = self.own(theta), self._kept
+        keeps = task in (_CONTRACT, _DIRECTION) and len(plan) == 1 and is_summit(plan[0])
+        known = task == _DIRECTION and keeps and self._where is not None and self._where is at_last
+        self._kept = kept, None  # passes leave modes of their own
         for part in plan:
             centres, factors, follow = self._modes, self._factors, part.places is None
             if part.places is not None:
@@ -459,18 +455,13 @@ class Inside:
                 factors,
                 task,
                 part.clusters,
-                matrices,
-                direction,
-                kappa,
-                values,
-                logs,
-                row_results,
-                pulls,
-                entries,
-                direct,
+                kept=kept if keeps else None,
+                known=known,
+                **arrays,
                 **({} if moments is None else vars(moments)),
                 threads=self.threads,
             )
+        self._kept = kept, self._where if keeps else None
 
 
 @dataclass(frozen=True, eq=False)

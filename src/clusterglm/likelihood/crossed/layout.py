@@ -84,14 +84,49 @@ class Layout:
             flat[self.cells[c] : self.cells[c + 1]].reshape(len(own), len(own)) for c, own in enumerate(self.components)
         ]
 
-    def spread(self, rows: Array, v: Array) -> Array:
+    def spread(self, rows: Array, v: Array, offset: Array | None = None, to: Array | None = None) -> Array:
         """B v for slopes B, shape (n, w) of `rows`: what the outside effects add to each row's predictor."""
-        return np.asarray((rows * v[self.columns]).sum(axis=1))
+        found = np.empty(len(rows)) if to is None else to
+        self.outside.spread(rows, v, offset, found)
+        return found
 
     def gather(self, rows: Array, by: Array) -> Array:
         """B' by."""
-        weights = (rows * by[:, None]).ravel()
-        return np.asarray(np.bincount(self.columns.ravel(), weights=weights, minlength=self.size), dtype=np.float64)
+        found = np.zeros(self.size)
+        self.outside.gather(rows, by, found)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class FreeEntry:
+    """A parameter of a term outside, entry (a, b) of its factor.
+
+    Parameters
+    ----------
+    term : OutsideTerm
+    a, b : int
+    column : int
+        Of effect b among the effects of a row.
+    places : ndarray of int64, shape (n,)
+        Of that effect of each row, in v.
+    """
+
+    term: OutsideTerm
+    a: int
+    b: int
+    column: int
+    places: NDArray[np.int64]
+
+
+def free_entries(columns: NDArray[np.int64], terms: Sequence[OutsideTerm]) -> list[FreeEntry]:
+    """The parameters of all terms, whose rows have the effects `columns` (see `Layout`)."""
+    found, first = [], 0
+    for term in terms:
+        places = [np.ascontiguousarray(columns[:, first + b]) for b in range(term.n_effects)]
+        for a, b in np.argwhere(term.free).tolist():
+            found.append(FreeEntry(term, a, b, first + b, places[b]))
+        first += term.n_effects
+    return found
 
 
 def laid_out(starts: NDArray[np.int64], terms: Sequence[OutsideTerm]) -> Layout:
@@ -130,7 +165,10 @@ def laid_out(starts: NDArray[np.int64], terms: Sequence[OutsideTerm]) -> Layout:
     for own in components:
         place[own] = np.arange(len(own))
     cells = np.concatenate([[0], np.cumsum(counts.astype(np.int64) ** 2)])
-    keys, inverse = np.unique(rows * size + place[all_columns].ravel(), return_inverse=True)
+    keys = rows * size + place[all_columns].ravel()
+    inverse = np.arange(len(keys))
+    if not (np.diff(keys) > 0).all():  # as they are of rows in the order of units and levels
+        keys, inverse = np.unique(keys, return_inverse=True)
     of_keys = keys // size
     touched_starts = np.searchsorted(of_keys, np.arange(m + 1)).astype(np.int64)
     local = (inverse - touched_starts[rows]).reshape(n, width)
@@ -138,6 +176,7 @@ def laid_out(starts: NDArray[np.int64], terms: Sequence[OutsideTerm]) -> Layout:
     firsts = np.cumsum(np.append(0, counts))[of_units[of_keys]]
     core = _core.Outside(
         np.ascontiguousarray(local, dtype=np.int32),
+        all_columns.astype(np.int32),
         touched_starts,
         within,
         np.ascontiguousarray(cells[of_units]),

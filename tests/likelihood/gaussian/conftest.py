@@ -48,8 +48,8 @@ class Case:
         for codes, columns in zip(self.levels.values(), self.places, strict=True):
             labels, place = np.unique(codes, return_inverse=True)
             factors.append(Factor(place.astype(np.int64), len(labels), columns))
-        columns = np.column_stack([self.X, self.y])
-        return Task(statistics_of(columns, self.Z, factors, self.weights, self.cluster_weights), self.covariance, reml)
+        found = statistics_of(self.X, self.y, self.Z, factors, self.weights, self.cluster_weights)
+        return Task(found, self.covariance, reml)
 
     def marginal(self, phi: np.ndarray, sd: float, rows: np.ndarray) -> np.ndarray:
         """Covariance matrix of some rows."""

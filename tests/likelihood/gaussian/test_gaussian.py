@@ -165,7 +165,7 @@ def test_too_many_crossed_levels_are_refused_with_their_gigabytes() -> None:
         for j, k in enumerate((30_000, 29_000))
     ]
     with pytest.raises(OptionError, match="81 gigabytes"):
-        statistics_of(np.ones((n, 2)), np.ones((n, 2)), factors, np.ones(n), np.ones(n))
+        statistics_of(np.ones((n, 1)), np.ones(n), np.ones((n, 2)), factors, np.ones(n), np.ones(n))
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])

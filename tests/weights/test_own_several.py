@@ -68,6 +68,7 @@ OWN: dict[str, Relation] = {
     "bootstrap": _bootstrap,
     "conf_int": same(tolerance=1e-8),
     "fit": _fit,
+    "integration_curve": same(".error", tolerance=1e-8),
     **dict.fromkeys(("hurdle", "zero_inflation", "zero_inflation_lr_test"), SAME),
 }
 

@@ -157,6 +157,23 @@ def test_modes_are_foreseen(model, design, simulate):
         np.testing.assert_allclose(follows[:, k], (ahead - behind) / 2e-4, rtol=0, atol=1e-6)
 
 
+@EACH_DESIGN
+def test_modes_are_not_expected_far_out(design, simulate):
+    """From next to no effects to large ones of another sign, as a step of a search may go."""
+    block = simulate(response("poisson", "log"), 12, **design)
+    likelihood, theta = block.likelihood(), block.theta()
+    plan = likelihood.laplace_plan()
+    theta[-1] = 6e-17
+    likelihood.evaluate(theta, plan, 1)
+    theta[-1], passes = -2.0, []
+    gradient = likelihood.inside.gradient
+    likelihood.inside.gradient = lambda *at, **how: passes.append(np.abs(at[1]).max()) or gradient(*at, **how)
+    found = likelihood.evaluate(theta, plan, 0)
+    assert max(passes) < 7.0
+    assert len(passes) < 40
+    assert found.value == pytest.approx(block.likelihood().evaluate(theta, plan, 0).value, rel=1e-10)
+
+
 def test_a_glance_is_near_the_value_and_leaves_no_trace(simulate):
     block = simulate(response("binomial", "logit"), 30, (5, 4), (1, 1), binary=True, seed=3)
     likelihood, plan = block.likelihood(), hermite(9)

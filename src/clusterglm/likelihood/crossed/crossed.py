@@ -47,6 +47,7 @@ _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _CONTRACTS_IF_DEAR = 0.02
+_FARTHEST = 6.0  # standard deviations up to which effects are expected
 _WORTH_ANOTHER = 2.5  # steps to come above which a new curvature, and one or two steps by it, are less
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
@@ -219,7 +220,8 @@ class CrossedLikelihood:
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
         contracts = _CONTRACTS_IF_DEAR if self._dear() else _CONTRACTS
         for _ in range(_MOST_STEPS):
-            if value + _FAR_LOWER * (1.0 + float(at.v @ at.v)) < above:  # more than Newton's decrement, as -f_vv > 1
+            # more than Newton's decrement, as -f_vv > 1
+            if above > -np.inf and value + _FAR_LOWER * (1.0 + float(at.v @ at.v)) < above:
                 return Mode(v, value, at, [], 0.0)
             if not factors:
                 factors, fresh = self._factored(theta, v, plan), True
@@ -327,6 +329,8 @@ class CrossedLikelihood:
         if far and not self._dear():
             self._factors = []
         v = self._v * (grown / (grown**2 * self._told + 1.0 - self._told))
+        if np.abs(v).max() > max(_FARTHEST, np.abs(self._v).max()):  # from next to nothing, where shares say nothing
+            return self._v
         if known is None or known[0] is not plan or last.plan is not plan:
             return np.asarray(v)
         more = known[1] @ (theta - last.theta) - self._v * (grown - 1.0) * (1.0 - 2.0 * self._told)

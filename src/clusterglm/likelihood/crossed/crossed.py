@@ -47,7 +47,7 @@ _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _CONTRACTS_IF_DEAR = 0.02
-_FARTHEST = 6.0  # standard deviations up to which effects are expected
+_MOST_EXPECTED = 6.0  # standard deviations up to which effects are expected
 _WORTH_ANOTHER = 2.5  # steps to come above which a new curvature, and one or two steps by it, are less
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
@@ -329,7 +329,7 @@ class CrossedLikelihood:
         if far and not self._dear():
             self._factors = []
         v = self._v * (grown / (grown**2 * self._told + 1.0 - self._told))
-        if np.abs(v).max() > max(_FARTHEST, np.abs(self._v).max()):  # from next to nothing, where shares say nothing
+        if np.abs(v).max() > max(_MOST_EXPECTED, np.abs(self._v).max()):  # from next to nothing, where shares say nothing
             return self._v
         if known is None or known[0] is not plan or last.plan is not plan:
             return np.asarray(v)

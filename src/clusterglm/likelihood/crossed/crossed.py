@@ -329,7 +329,7 @@ class CrossedLikelihood:
         if far and not self._dear():
             self._factors = []
         v = self._v * (grown / (grown**2 * self._told + 1.0 - self._told))
-        if np.abs(v).max() > max(_MOST_EXPECTED, np.abs(self._v).max()):  # from next to nothing, where shares say nothing
+        if np.abs(v).max() > max(_MOST_EXPECTED, np.abs(self._v).max()):  # from next to none shares say nothing
             return self._v
         if known is None or known[0] is not plan or last.plan is not plan:
             return np.asarray(v)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Averaging: TypeAlias = "bool | Chances"
 """Whether an average over intercepts is to be taken; of intercepts on mass points, with which probabilities."""
 
+_SOME_LEVEL = 0.95  # asks for derivatives, which are the same at any
+
 
 class KindsInWords:
     """Linear predictors of rows by `kind`."""
@@ -73,9 +75,6 @@ class AtModes:
         at = self._at(kind, rows, "link", Wanted(_SOME_LEVEL, cov))
         moved = at.gradient(np.zeros_like(rows.X), len(self._covariance_of_predictions(cov)))
         return np.column_stack([moved, np.sqrt(np.maximum(at.extra, 0.0))])
-
-
-_SOME_LEVEL = 0.95  # asks for derivatives, which are the same at any
 
 
 def with_moves(gradient: Array, by_eta: Array, moves: Array | None, covariance: Array) -> tuple[Array, Array]:

@@ -212,7 +212,7 @@ class ZerosAtModes(ZeroPredictions):
             move = np.zeros(len(covariance))
             move[k] = step = _STEP_OF_SHIFTS * (1.0 + abs(self._theta[k]))
             found[:, k] = (shift(move) - shift(-move)) / (2.0 * step)
-        found[:, -1] = np.sqrt(self._left_open(rows))
+        found[:, -1] = np.sqrt(np.maximum(self._left_open(rows), 0.0))
         return found
 
     def _left_open(self, rows: Rows) -> Array:
